@@ -1,0 +1,3 @@
+"""Groups images that are alike, without labels."""
+
+from likewise._version import __version__

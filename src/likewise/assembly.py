@@ -1,0 +1,119 @@
+"""From a recipe to modules, and from modules to a file and back."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from likewise.config import Recipe
+from likewise.errors import InputError, unknown_name
+from likewise.methods import METHODS, Method, MethodConfig, Parts
+from likewise.models import Backbone, build_backbone
+from likewise.runs.files import replacing
+
+
+class Network(nn.Module):
+    """A method and, where the backbone is frozen, that backbone before it.
+
+    A frozen backbone stands outside of the method: its features are computed once, and the method, which then has the
+    identity for a backbone, trains on them.
+
+    Args:
+        method: What is trained.
+        frozen: What is not.
+        track: Whether the backbone's weights saw labels, see `Backbone`.
+    """
+
+    def __init__(self, method: Method, frozen: Backbone | None, track: str) -> None:
+        super().__init__()
+        self.method, self.frozen, self.track = method, frozen, track
+
+    def parts(self, images: Tensor) -> Parts:
+        """Features, cluster logits and instance part of images [B, C, H, W] in 0..1."""
+        return self.method.parts(images if self.frozen is None else self.frozen(images))
+
+    def inference_state(self) -> dict[str, Tensor]:
+        """The tensors that `parts` needs, by name."""
+        state = {f"method.{name}": value for name, value in self.method.inference_state().items()}
+        if self.frozen is not None:
+            state |= {f"frozen.{name}": value for name, value in self.frozen.state_dict().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+        from safetensors.torch import save_file
+
+        with replacing(path) as temporary:
+            save_file(self.inference_state(), temporary, metadata={"format": "pt", "track": self.track})
+
+
+def method_config(recipe: Recipe) -> MethodConfig:
+    """The validated settings of the recipe's method.
+
+    Raises:
+        InputError: If the method or one of its settings is unknown, or a value is not allowed.
+    """
+    if recipe.method.name not in METHODS:
+        raise unknown_name("method", recipe.method.name, METHODS)
+    config: Any = METHODS[recipe.method.name][0].Config
+    try:
+        return config.model_validate(recipe.method.settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"setting of {recipe.method.name}", name, config.model_fields) from error
+        message = f"{recipe.method.name} setting {name} = {first.get('input')!r}: {first['msg'].lower()}."
+        raise InputError(message) from error
+
+
+def build_network(recipe: Recipe) -> Network:
+    """The network that a resolved recipe describes, with its initial weights.
+
+    Args:
+        recipe: With backbone, image size and channels decided.
+
+    Raises:
+        InputError: If a name or a setting is not usable.
+        RunError: If weights cannot be had.
+    """
+    model, data, config = recipe.model, recipe.data, method_config(recipe)
+    # the seed decides the weights, and whoever called keeps their own random state
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        backbone = build_backbone(model.backbone, model.weights, data.channels, data.image_size)
+        trained = nn.Identity() if model.frozen else backbone
+        build: Any = METHODS[recipe.method.name][0]
+        method = build(trained, backbone.num_features, recipe.method.num_clusters, config)
+    frozen = backbone.eval().requires_grad_(False) if model.frozen else None
+    return Network(method, frozen, backbone.track)
+
+
+def load_network(recipe: Recipe, path: Path) -> Network:
+    """The network of a finished run, ready for inference.
+
+    Args:
+        recipe: Of that run.
+        path: Its `model.safetensors`.
+
+    Raises:
+        InputError: If the file is not this network's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    bare = recipe.model_copy(deep=True)
+    bare.model.weights = "none"  # all weights are in the run's own file
+    network = build_network(bare)
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            network.track = (file.metadata() or {}).get("track", "unknown")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as weights: {error}") from error
+    own = network.inference_state()
+    if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
+        raise InputError(f"the weights in {path} are not those of the network that recipe.toml beside it describes.")
+    network.load_state_dict(state, strict=False)
+    return network.eval()

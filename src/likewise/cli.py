@@ -1,0 +1,294 @@
+"""The command line: a thin table of commands over the workflow. Heavy imports happen inside of the commands."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likewise._version import __version__
+from likewise.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from likewise.config import Recipe
+    from likewise.runs import RunDirectory
+
+app = typer.Typer(
+    name="likewise",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Groups images that are alike, without labels.\n\nStart with `likewise demo`, or with a folder of your own: "
+    "`likewise cluster photos -k 10 -o run`",
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory that `likewise cluster` wrote.")]
+SETS_PATH = "A folder (any depth), a text file of paths, a .npy or .npz array, or a set of `likewise list data`."
+
+
+class ExportMode(StrEnum):
+    """How files get into the folders of an export."""
+
+    copy = "copy"
+    symlink = "symlink"
+    hardlink = "hardlink"
+
+
+class Table(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    backbones = "backbones"
+    data = "data"
+    views = "views"
+    recipes = "recipes"
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"likewise {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def cluster(
+    path: Annotated[str | None, typer.Argument(metavar="PATH", help=SETS_PATH)] = None,
+    clusters: Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for about this long (default: 10).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for this many passes instead.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")] = None,
+    weights: Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")] = None,
+    method: Annotated[str | None, typer.Option(help="See `likewise list methods`.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels (default: from the images).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a training step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
+    compile: Annotated[bool | None, typer.Option(help="Use torch.compile.", show_default=False)] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. method.settings.temperature=0.1"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in -o.")] = False,
+) -> None:
+    """Group images: train on them, assign each to a cluster, write a run directory with a report.
+
+    Example: `likewise cluster photos -k 10 -o run --minutes 20`
+
+    Interrupted? `likewise cluster --resume -o run` goes on where it stopped, to the same result.
+    """
+    from likewise.runs import RunDirectory
+
+    if out is None:
+        raise InputError("where should the run go? Give -o RUN, such as -o run.")
+    run = RunDirectory(out)
+    if resume:
+        _resume(run)
+        return
+    if path is None:
+        raise InputError(
+            "which images? Give a folder, a list, an array file or a set: likewise cluster PATH -k 10 -o RUN."
+        )
+    if clusters is None and recipe is None:
+        raise InputError("how many groups? Give -k, such as -k 10.")
+    if minutes is not None and epochs is not None:
+        raise InputError("--minutes and --epochs both say how long to train; give one of them.")
+    changes: dict[str, Any] = {
+        "method.num_clusters": clusters,
+        "method.name": method,
+        "model.backbone": backbone,
+        "model.weights": weights,
+        "data.image_size": image_size,
+        "data.strict": strict or None,
+        "training.minutes": minutes,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.seed": seed,
+        "training.precision": precision,
+        "training.compile": compile,
+    }
+    from likewise.recipe_book import make_recipe
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    _cluster(make_recipe(recipe, given, setting or []), path, run)
+
+
+def _cluster(recipe: "Recipe", data: str, run: "RunDirectory", resume: bool = False) -> None:
+    from likewise.report import write_report
+    from likewise.summary import describe_run
+    from likewise.workflow import cluster
+
+    cluster(recipe, data, run, resume)
+    report = write_report(run)
+    typer.echo(f"\n{describe_run(run)}\n\nreport: {report}")
+
+
+def _resume(run: "RunDirectory") -> None:
+    from likewise.config import Recipe
+    from likewise.progress import say
+
+    if run.is_complete:
+        raise InputError(f"the run in {run.path} has finished; look at {run.report_file}.")
+    if not run.is_started:
+        raise InputError(f"there is no run in {run.path} to go on with.")
+    recipe = Recipe.read(run.recipe_file)
+    if not recipe.data.source:
+        raise InputError("this run was made from images in memory; go on with it from Python.")
+    if not run.checkpoint_file.is_file():
+        say("there is no checkpoint yet; starting again")
+    _cluster(recipe, recipe.data.source, run, resume=True)
+
+
+@app.command()
+def assign(
+    run: RunArgument,
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="New images: one file, or anything that `cluster` takes.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write here (.csv or .parquet), not to the screen.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also print the probability of every cluster.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+) -> None:
+    """Sort new images into the clusters of a run: CSV with image, cluster and confidence.
+
+    Example: `likewise assign run new_photos > new.csv`
+    """
+    from likewise.progress import say
+    from likewise.runs import RunDirectory
+    from likewise.workflow import assign
+
+    if out is not None and out.exists():
+        raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
+    table, store, _ = assign(RunDirectory(run), path, strict)
+    for skipped in store.skipped:
+        say(f"left out {skipped.name}: {skipped.reason}")
+    if out is None:
+        table.write_csv(sys.stdout, probabilities)
+    else:
+        table.write(out, probabilities)
+        say(f"{len(table):,} images: {out}")
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    labels: Annotated[str, typer.Option(help="folders, source (labels in the array or set), or a CSV of image,label.")],
+    data: Annotated[str | None, typer.Option(help="Score other images than the run's own (protocol split).")] = None,
+) -> None:
+    """Score a run against labels: ACC, NMI, ARI, AMI, confusion and each class, beside K-means.
+
+    Example: `likewise evaluate run --labels folders`
+    """
+    from likewise.report import write_report
+    from likewise.runs import RunDirectory
+    from likewise.scoring import evaluate
+    from likewise.summary import describe_evaluation
+
+    directory = RunDirectory(run)
+    evaluation = evaluate(directory, labels, data)
+    report = write_report(directory)
+    typer.echo(f"{describe_evaluation(evaluation, directory.metrics())}\n\nreport: {report}")
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Write the report of a run again.
+
+    Example: `likewise report run`
+    """
+    from likewise.report import write_report
+    from likewise.runs import RunDirectory
+
+    typer.echo(write_report(RunDirectory(run).require_complete()))
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    to: Annotated[Path | None, typer.Option(help="New folder, to get a folder a cluster.")] = None,
+    mode: Annotated[ExportMode, typer.Option(help="How the files get there.")] = ExportMode.copy,
+    csv: Annotated[Path | None, typer.Option(help="New file, to get a table with all probabilities.")] = None,
+) -> None:
+    """Carry on elsewhere: a folder of images a cluster, or a table. Nothing is overwritten.
+
+    Example: `likewise export run --to sorted --mode symlink`
+    """
+    from likewise.export import export_folders
+    from likewise.runs import RunDirectory
+
+    directory = RunDirectory(run).require_complete()
+    if to is None and csv is None:
+        raise InputError("export to what? Give --to FOLDER, --csv FILE, or both.")
+    if csv is not None:
+        if csv.exists():
+            raise InputError(f"{csv} is there already, and nothing is overwritten; choose another file.")
+        directory.assignments().write(csv, probabilities=True)
+        typer.echo(csv)
+    if to is not None:
+        count = export_folders(directory, to, mode.value)
+        typer.echo(f"{count:,} images: {to}")
+
+
+@app.command("list")
+def list_(table: Annotated[Table, typer.Argument(help="Which table.")]) -> None:
+    """List what there is to choose from.
+
+    Example: `likewise list backbones`
+    """
+    from likewise.listing import entries
+
+    for name, description in entries(table.value):
+        typer.echo(f"{name:24s} {description}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Run directory.")] = Path("demo-run"),
+    minutes: Annotated[float, typer.Option(help="Train for about this long.")] = 2.5,
+    seed: Annotated[int, typer.Option(help="Same seed, same machine: same result.")] = 0,
+) -> None:
+    """Group 5,000 pictures of clothes that come along, and score the groups. Takes about four minutes.
+
+    Example: `likewise demo`
+    """
+    from likewise.recipe_book import make_recipe
+    from likewise.runs import RunDirectory
+    from likewise.summary import describe_evaluation
+
+    run = RunDirectory(out)
+    if run.is_complete and run.metrics().get("evaluations"):
+        typer.echo(
+            f"{describe_evaluation(run.metrics()['evaluations'][0], run.metrics())}\n\nreport: {run.report_file}"
+        )
+        typer.echo(f"This is the run that lies in {out}; delete it or give another -o to train anew.")
+        return
+    if not run.is_complete:
+        recipe = make_recipe("fashion-mnist-demo", {"training.minutes": minutes, "training.seed": seed}, [])
+        _cluster(recipe, "fashion-mnist-5k", run) if not run.is_started else _resume(run)
+    evaluate(out, "source")
+
+
+def main() -> None:
+    """Run the command line. Exits with 0, with 1 if something went wrong, with 2 if something was asked wrongly."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error), 2)
+    except (RunError, OSError) as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("stopped", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"likewise: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

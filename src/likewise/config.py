@@ -1,0 +1,124 @@
+"""The recipe: everything that decides a result, validated, in and out of TOML."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from likewise._version import __version__
+from likewise.errors import InputError, unknown_name
+from likewise.views.config import ViewConfig
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown names are refused, and values are checked on assignment."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class DataConfig(Section):
+    """Which images, and what they look like in memory."""
+
+    source: str = Field(default="", description="folder, list of paths, array file or named set")
+    image_size: int = Field(default=0, ge=0, le=2048, description="side in pixels; 0: chosen from the images")
+    channels: Literal[0, 1, 3] = Field(default=0, description="0: 1 where all images are grey, else 3")
+    memory_gb: float = Field(default=2.0, gt=0, description="sets that need more are decoded again in every epoch")
+    strict: bool = Field(default=False, description="stop at the first image that cannot be read")
+    digest: str = Field(default="", description="of the images, written by a run")
+    num_images: int = Field(default=0, ge=0, description="images that could be read, written by a run")
+
+
+class ModelConfig(Section):
+    """The network below the head."""
+
+    backbone: str = Field(default="auto", description="see `likewise list backbones`; auto: by image size")
+    weights: str = Field(default="auto", description="none, pretrained, or a file; auto: what the backbone is for")
+    frozen: bool | None = Field(default=None, description="train the head only; by default wherever there are weights")
+    cached_views: int = Field(
+        default=8, ge=1, description="augmented views of an image in the cache of a frozen backbone"
+    )
+
+
+class TrainingConfig(Section):
+    """How long and how."""
+
+    epochs: float | None = Field(default=None, gt=0, description="passes over the data")
+    minutes: float | None = Field(default=None, gt=0, description="wall-clock budget; the schedule stretches to it")
+    steps: int | None = Field(default=None, ge=1, description="optimiser updates; what epochs or minutes come to")
+    batch_size: int = Field(default=0, ge=0, description="0: chosen from the number of images")
+    optimizer: Literal["sgd", "adamw"] = Field(default="sgd")
+    learning_rate: float = Field(default=0.2, gt=0, description="at a batch of 256, scaled in proportion to the batch")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD, with Nesterov's correction")
+    weight_decay: float = Field(default=5e-4, ge=0, description="on weights, not on biases and norms")
+    warmup_steps: int = Field(default=50, ge=0, description="the rate rises linearly over these, then follows a cosine")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")
+    compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU, and in long runs")
+
+
+class MethodChoice(Section):
+    """The method, its number of clusters and its settings."""
+
+    name: str = "cdc"
+    num_clusters: int = Field(default=10, description="K")
+    settings: dict[str, Any] = Field(default_factory=dict, description="see the method's configuration")
+
+
+class Recipe(Section):
+    """Everything that decides the result of a run."""
+
+    version: str = __version__
+    data: DataConfig = Field(default_factory=DataConfig)
+    views: ViewConfig = Field(default_factory=ViewConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    method: MethodChoice = Field(default_factory=MethodChoice)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], origin: str = "the recipe") -> "Recipe":
+        """A recipe from nested tables.
+
+        Raises:
+            InputError: If a name is unknown or a value not allowed; it names the first of them.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _explained(error, origin) from error
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Recipe":
+        """A recipe from a TOML file.
+
+        Raises:
+            InputError: If it cannot be read, or does not hold a recipe.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"the recipe {path} cannot be read: {error}") from error
+        return cls.parse(values, str(path))
+
+    def to_toml(self) -> str:
+        """This recipe as TOML; what is not set is left out."""
+        import tomli_w
+
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _explained(error: ValidationError, origin: str) -> InputError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        section = first["loc"][:-1]
+        allowed = _fields_at(section)
+        return unknown_name(f"setting in {origin}", place, [".".join([*map(str, section), name]) for name in allowed])
+    return InputError(f"{origin}: {place} = {first.get('input')!r} is not allowed: {first['msg'].lower()}.")
+
+
+def _fields_at(section: tuple[Any, ...]) -> list[str]:
+    model: Any = Recipe
+    for part in section:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)

@@ -1,0 +1,96 @@
+"""What a recipe leaves open is decided here, from the images, before anything is trained, and written into the recipe."""
+
+from likewise.config import Recipe
+from likewise.data import ImageSource
+from likewise.errors import InputError
+from likewise.views.config import VIEWS
+
+LARGEST_SCRATCH_SIZE = 96  # px; from scratch, more pixels cost far more time than they bring clusters
+PRETRAINED_SIZE = 224  # px; what most published weights were trained at
+SMALL = 64  # px; up to here a network keeps the resolution for longer
+SCRATCH_MINUTES = 10.0
+FROZEN_STEPS = 2000
+
+
+def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
+    """The recipe with its backbone, weights, image size and views decided.
+
+    Args:
+        recipe: What the user asked for.
+        source: The images.
+    """
+    recipe = recipe.model_copy(deep=True)
+    model, data = recipe.model, recipe.data
+    if model.weights == "auto":
+        model.weights = "pretrained" if model.backbone == "efficientnet_lite0" or model.frozen else "none"
+    if model.frozen is None:
+        model.frozen = model.weights != "none"
+    if data.image_size == 0:
+        data.image_size = PRETRAINED_SIZE if model.weights != "none" else _scratch_size(source.typical_side())
+    if model.backbone == "auto":
+        model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
+    if "views" not in recipe.model_fields_set:
+        recipe.views = VIEWS[_view_name(model.frozen, data.image_size)][0]
+    return recipe
+
+
+def _scratch_size(side: int) -> int:
+    """The images' own size in steps of 4 px, within what training from scratch can use."""
+    return min(max(round(side / 4) * 4, 16), LARGEST_SCRATCH_SIZE)
+
+
+def _view_name(frozen: bool, size: int) -> str:
+    if frozen:
+        return "gentle"
+    return "simclr" if size <= SMALL else "simclr-blur"
+
+
+def with_budget(recipe: Recipe, num_images: int) -> Recipe:
+    """The recipe with its batch size and, unless a budget in minutes is set, its number of steps decided.
+
+    Args:
+        recipe: From `with_model`.
+        num_images: How many images there are to train on.
+
+    Raises:
+        InputError: If the images are too few for the clusters or for the batch that was asked for.
+    """
+    recipe = recipe.model_copy(deep=True)
+    training, clusters = recipe.training, recipe.method.num_clusters
+    check_counts(recipe, num_images)
+    if training.batch_size == 0:
+        # Sinkhorn balances a batch over the clusters: it needs several images for each of them
+        training.batch_size = min(max(256, 4 * clusters), num_images)
+    if training.steps is None and training.epochs is None and training.minutes is None:
+        if recipe.model.frozen:
+            training.steps = FROZEN_STEPS
+        else:
+            training.minutes = SCRATCH_MINUTES
+    if training.steps is None and training.epochs is not None:
+        training.steps = max(1, round(training.epochs * (num_images // training.batch_size)))
+    return recipe
+
+
+def check_counts(recipe: Recipe, num_images: int) -> None:
+    """Make sure that there are images enough.
+
+    Raises:
+        InputError: If there are fewer than two clusters, more clusters than images, or a batch larger than the set.
+    """
+    clusters, batch = recipe.method.num_clusters, recipe.training.batch_size
+    if clusters < 2:
+        raise InputError(
+            f"{clusters} cluster{'' if clusters == 1 else 's'}: grouping needs at least 2; choose -k 2 or more."
+        )
+    if num_images < clusters:
+        raise InputError(
+            f"{num_images:,} images cannot fill {clusters:,} clusters; choose a smaller -k, or add images."
+        )
+    if num_images < 4:
+        raise InputError(f"{num_images} images are too few to learn from; at least 4 are needed.")
+    if batch > num_images:
+        raise InputError(
+            f"a batch of {batch:,} is larger than the set of {num_images:,} images; choose --batch-size {num_images} or less."
+        )
+    if 0 < batch < 4:
+        raise InputError(f"a batch of {batch} has too few negatives to learn from; choose --batch-size 4 or more.")

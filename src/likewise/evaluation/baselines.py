@@ -1,0 +1,155 @@
+"""What a clustering has to beat: K-means, on raw pixels and on the same features."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from likewise.errors import InputError
+
+MAX_FEATURES = 2048  # wider rows are reduced by PCA: no usual backbone is wider, pixels from 27 x 27 x 3 on are
+PCA_FEATURES = 256
+PCA_ROWS = 4096  # the axes of PCA are fitted on at most so many rows; more change them little and cost seconds
+FULL_KMEANS_VALUES = 12_000_000  # N * F up to which K-means sees all rows in every iteration
+RESTARTS = 10
+MAX_ITERATIONS = 100
+BATCH = 4096
+THREADS = 2
+
+
+def kmeans(
+    train_features: ArrayLike, num_clusters: int, seed: int, test_features: ArrayLike | None = None
+) -> NDArray[np.int64]:
+    """K-means clusters, in float32, the same for the same seed.
+
+    Up to `FULL_KMEANS_VALUES` numbers (N * F, after the reduction) this is Lloyd's K-means, the best of 10 starts;
+    above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Rows wider than `MAX_FEATURES`
+    are first projected on their 256 leading principal axes, fitted on at most 4096 rows drawn by the seed: distances
+    between images live almost wholly there, and 10,000 x 3072 pixels take seconds in place of a minute.
+
+    Fewer different rows than clusters leave some clusters empty.
+
+    Args:
+        train_features: Rows [N, F] that the centres are fitted to.
+        num_clusters: K, from 1 to N.
+        seed: Of the starts, the batches and the reduction.
+        test_features: Rows [M, F] to assign to the nearest centre; None assigns `train_features`.
+
+    Returns:
+        Clusters from 0 to K - 1, [N], or [M] where there are `test_features`.
+
+    Raises:
+        InputError: If shapes do not fit, K is not from 1 to N, or a feature is not finite.
+
+    Source:
+        Lloyd, "Least squares quantization in PCM", 1982; Arthur and Vassilvitskii, "k-means++", 2007; Sculley,
+        "Web-scale k-means clustering", 2010.
+
+    Example:
+        >>> clusters = kmeans([[0.0], [0.1], [9.0]], num_clusters=2, seed=0)
+        >>> bool(clusters[0] == clusters[1]), bool(clusters[0] == clusters[2])
+        (True, False)
+    """
+    from threadpoolctl import threadpool_limits
+
+    train = _features(train_features, "train_features")
+    test = train if test_features is None else _features(test_features, "test_features")
+    _check(train, test, num_clusters)
+    reduce = _reduction(train, seed) if train.shape[1] > MAX_FEATURES else None
+    if reduce is not None:
+        train, test = (reduce(train),) * 2 if test is train else (reduce(train), reduce(test))
+    # Threads add their sums of centres in the order they finish: with two the sum is the same either way, with more
+    # it rounds differently from run to run.
+    with warnings.catch_warnings(), threadpool_limits(limits=THREADS, user_api="openmp"):
+        warnings.filterwarnings("ignore", message="Number of distinct clusters")
+        model = _estimator(train.size, len(train), num_clusters, seed).fit(train)
+    clusters = model.labels_ if test is train else model.predict(test)
+    return np.asarray(clusters, dtype=np.int64)
+
+
+def pixels(images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Images as rows of pixels.
+
+    Args:
+        images: uint8 [N, ...], or batches of them: [B, ...] each, B may vary. Batches are kept as uint8 until all are
+            there, so that the peak is one and a quarter times the result.
+
+    Returns:
+        Rows [N, D], float32 from 0 to 1, D the number of values in an image.
+
+    Raises:
+        InputError: If there are no images, they are not uint8, or batches differ in the shape of their images.
+
+    Example:
+        >>> pixels(np.array([[[0, 255], [51, 0]]], dtype=np.uint8))
+        array([[0. , 1. , 0.2, 0. ]], dtype=float32)
+    """
+    batches = [images] if isinstance(images, np.ndarray) else [np.asarray(batch) for batch in images]
+    batches = [_as_rows(batch) for batch in batches if len(batch)]
+    widths = {batch.shape[1] for batch in batches}
+    if len(widths) != 1:
+        found = f"images of {sorted(widths)} values" if widths else "no images"
+        raise InputError(f"{found}; expected at least one image, and all of the same size.")
+    rows = np.empty((sum(len(batch) for batch in batches), widths.pop()), dtype=np.float32)
+    start = 0
+    for batch in batches:
+        np.divide(batch, np.float32(255), out=rows[start : start + len(batch)], dtype=np.float32)
+        start += len(batch)
+    return rows
+
+
+def _as_rows(batch: NDArray[Any]) -> NDArray[Any]:
+    if batch.dtype != np.uint8 or batch.ndim < 2:
+        raise InputError(f"images are {batch.dtype} of the shape {batch.shape}; expected uint8 [N, ...].")
+    return batch.reshape(len(batch), -1)
+
+
+def _features(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+        features = np.ascontiguousarray(values, dtype=np.float32)
+    if features.ndim != 2 or features.size == 0:
+        raise InputError(f"{what} have the shape {features.shape}; expected [N, F], both at least 1.")
+    # one float64 sum a row finds NaN and infinity without a mask as large as the features
+    with np.errstate(invalid="ignore"):
+        finite = bool(np.isfinite(features.sum(axis=1, dtype=np.float64)).all())
+    if not finite:
+        raise InputError(f"{what} hold values that are not finite; look for a diverged model or a broken image.")
+    return features
+
+
+def _check(train: NDArray[np.float32], test: NDArray[np.float32], num_clusters: int) -> None:
+    if train.shape[1] != test.shape[1]:
+        raise InputError(f"train_features are {train.shape[1]} wide and test_features {test.shape[1]}; must be equal.")
+    if not 1 <= num_clusters <= len(train):
+        raise InputError(f"num_clusters is {num_clusters}; allowed are 1 to {len(train)}, the number of rows.")
+
+
+def _estimator(values: int, rows: int, num_clusters: int, seed: int) -> Any:
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    common: dict[str, Any] = {"n_init": RESTARTS, "max_iter": MAX_ITERATIONS, "random_state": seed}
+    if values <= FULL_KMEANS_VALUES:
+        return KMeans(num_clusters, **common)
+    # starts are compared on `init_size` rows, which must be at least K
+    start = min(rows, max(3 * BATCH, 3 * num_clusters))
+    return MiniBatchKMeans(num_clusters, batch_size=BATCH, init_size=start, **common)
+
+
+def _reduction(train: NDArray[np.float32], seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """The projection on the leading principal axes of `train`.
+
+    Not scikit-learn's PCA, because that divides by the total variance, which is 0 for identical images.
+    """
+    from sklearn.utils.extmath import randomized_svd
+
+    rows = train
+    if len(train) > PCA_ROWS:
+        rows = train[np.sort(np.random.default_rng(seed).choice(len(train), PCA_ROWS, replace=False))]
+    mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    options: dict[str, Any] = {"n_components": min(PCA_FEATURES, len(rows)), "n_iter": 2, "random_state": seed}
+    axes = randomized_svd(rows - mean, **options)[2].astype(np.float32)
+    offset = mean @ axes.T
+    # (x - mean) @ axes.T without a centred copy of x
+    return lambda features: features @ axes.T - offset

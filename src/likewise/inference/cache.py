@@ -1,0 +1,120 @@
+"""Features of a frozen backbone, computed once for several views of each image and kept on disk."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from likewise.config import Recipe
+from likewise.data import ImageStore
+from likewise.models import Backbone
+from likewise.progress import say, track
+from likewise.runs.files import replacing
+from likewise.training.batches import generator_of
+from likewise.training.machine import Machine
+from likewise.views import Views, plain_view
+
+
+class CachedFeatures(NamedTuple):
+    """Features on disk, memory-mapped.
+
+    Attributes:
+        rows: Rows of the store that they belong to, int64 [N].
+        plain: Of the images as they are, float32 [N, F].
+        views: Of V augmented views, float16 [V, N, F].
+    """
+
+    rows: np.ndarray
+    plain: np.ndarray
+    views: np.ndarray
+
+
+def cache_folder() -> Path:
+    """Where features are kept: `$LIKEWISE_CACHE`, or `~/.cache/likewise`. It can be deleted at any time."""
+    return Path(os.environ.get("LIKEWISE_CACHE") or Path.home() / ".cache" / "likewise") / "features"
+
+
+def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine) -> CachedFeatures:
+    """The features of every image, from the disk if they were computed before.
+
+    Args:
+        backbone: Frozen, in evaluation mode.
+        store: The images.
+        recipe: Names the views, how many of them, and the seed.
+        machine: How to compute.
+    """
+    folder = cache_folder() / _key(backbone, store, recipe, machine)
+    if not (folder / "views.npy").is_file():
+        _compute(backbone, store, recipe, machine, folder)
+    else:
+        say(f"using the features in {folder}")
+    arrays = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in CachedFeatures._fields)
+    return CachedFeatures(*arrays)
+
+
+def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine) -> str:
+    """A name for everything that decides the features: images, weights, size, views, seed, precision."""
+    digest = hashlib.sha256()
+    for name, value in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    decided = {
+        "data": store.source.digest(),
+        "images": hashlib.sha256(store.indices.tobytes()).hexdigest(),
+        "size": [store.size, store.channels],
+        "views": recipe.views.model_dump(mode="json"),
+        "count": recipe.model.cached_views,
+        "seed": recipe.training.seed,
+        "precision": str(machine.dtype),
+        "backbone": recipe.model.backbone,
+    }
+    digest.update(json.dumps(decided, sort_keys=True).encode())
+    return digest.hexdigest()[:24]
+
+
+@torch.inference_mode()
+def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine, folder: Path) -> None:
+    """Compute plain and augmented features batch by batch, straight into files; `views.npy` appears last."""
+    backbone.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views
+    width, total = backbone.num_features, len(store)
+    with (
+        replacing(folder / "views.npy") as views_file,
+        replacing(folder / "plain.npy") as plain_file,
+        replacing(folder / "rows.npy") as rows_file,
+    ):
+        # images that turn unreadable meanwhile leave a gap at the end, which is cut off below
+        plain = np.lib.format.open_memmap(plain_file, "w+", np.float32, (total, width))
+        views = np.lib.format.open_memmap(views_file, "w+", np.float16, (count, total, width))
+        kept: list[np.ndarray] = []
+        done = 0
+        with track("computing features", total=total * (count + 1), unit="views") as tracker:
+            for rows, images in store.batches(64):
+                images, end = images.to(machine.device), done + len(rows)
+                generator = generator_of(recipe.training.seed, int(rows[0]))
+                for view in range(-1, count):
+                    pixels = plain_view(images, machine.dtype) if view < 0 else make(images, generator)
+                    with machine.autocast():
+                        features = backbone(pixels).float().cpu().numpy()
+                    if view < 0:
+                        plain[done:end] = features
+                    else:
+                        views[view, done:end] = features
+                    tracker.advance(len(rows))
+                kept.append(rows)
+                done = end
+        plain.flush()
+        views.flush()
+        del plain, views
+        if done < total:
+            _shorten(plain_file, views_file, done)
+        np.save(rows_file, np.concatenate(kept))
+
+
+def _shorten(plain_file: Path, views_file: Path, count: int) -> None:
+    for path, shorter in ((plain_file, np.s_[:count]), (views_file, np.s_[:, :count])):
+        np.save(path, np.load(path, allow_pickle=False)[shorter])

@@ -1,0 +1,52 @@
+"""Features and assignments of all images of a store, in a fixed order."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from likewise.assembly import Network
+from likewise.data import ImageStore
+from likewise.progress import track
+from likewise.training.machine import Machine
+from likewise.views import plain_view
+
+
+class Embedded(NamedTuple):
+    """What a network says of the plain images of a store.
+
+    Attributes:
+        rows: Which rows of the store could be read, int64 [N].
+        features: Output of the backbone, float32 [N, F].
+        categorical: Cluster logits z_c of unit length, float32 [N, K].
+        instance: Instance part z_n of unit length, float32 [N, D].
+        probabilities: Assignment probabilities, float32 [N, K].
+    """
+
+    rows: np.ndarray
+    features: np.ndarray
+    categorical: np.ndarray
+    instance: np.ndarray
+    probabilities: np.ndarray
+
+
+@torch.inference_mode()
+def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int = 256) -> Embedded:
+    """Features and assignments of every image as it is, without augmentation.
+
+    Args:
+        network: Trained; it is put into evaluation mode and left there.
+        store: The images, at the size and with the channels that the network was trained on.
+        machine: How to compute.
+        batch_size: Images at a time. It does not change the result.
+    """
+    network.eval().to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    collected: list[tuple[np.ndarray, ...]] = []
+    with track("assigning", total=len(store)) as tracker:
+        for rows, images in store.batches(batch_size):
+            with machine.autocast():
+                parts = network.parts(plain_view(images.to(machine.device), machine.dtype))
+            values = (*parts, network.method.probabilities(parts.logits))
+            collected.append((rows, *(value.float().cpu().numpy() for value in values)))
+            tracker.advance(len(rows))
+    return Embedded(*(np.concatenate(column) for column in zip(*collected, strict=True)))

@@ -1,0 +1,54 @@
+"""Places on a map: a 2-D layout in which images that are alike lie together."""
+
+import numpy as np
+
+MOST_LAID_OUT = 10_000  # images whose places are optimised; the others are put among their neighbours
+
+
+def layout(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """A t-SNE map of features, float32 [N, 2], each axis within -1..1.
+
+    Beyond 10,000 images, t-SNE places a random 10,000 of them, and every other image goes to the mean place of its
+    three nearest neighbours among those: the time grows linearly.
+
+    Args:
+        features: [N, F].
+        seed: Decides the map.
+
+    Source:
+        van der Maaten and Hinton (2008); the implementation is openTSNE's, with Fourier interpolation.
+    """
+    count = len(features)
+    if count < 8:  # too few for neighbourhoods: a circle keeps them apart
+        angle = 2 * np.pi * np.arange(count) / max(count, 1)
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:MOST_LAID_OUT])
+    placed = _tsne(features[chosen], seed)
+    if len(chosen) < count:
+        placed = _among_neighbours(features, features[chosen], placed)
+    placed = placed - (placed.max(0) + placed.min(0)) / 2
+    return (placed / np.abs(placed).max().clip(min=1e-9)).astype(np.float32)
+
+
+def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
+    from openTSNE import TSNE
+
+    count = len(features)
+    tsne = TSNE(
+        perplexity=min(30.0, (count - 1) / 3),
+        early_exaggeration_iter=100,
+        n_iter=250,
+        negative_gradient_method="fft" if count > 1000 else "bh",
+        neighbors="exact" if count <= 1000 else "annoy",
+        n_jobs=2,
+        random_state=seed,
+    )
+    return np.asarray(tsne.fit(np.ascontiguousarray(features, dtype=np.float32)))
+
+
+def _among_neighbours(features: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
+    from sklearn.neighbors import NearestNeighbors
+
+    nearest = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(known)
+    blocks = [nearest.kneighbors(features[i : i + 4096], return_distance=False) for i in range(0, len(features), 4096)]
+    return places[np.concatenate(blocks)].mean(axis=1)

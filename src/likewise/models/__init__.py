@@ -1,0 +1,5 @@
+"""Backbones, heads, and the state that methods keep."""
+
+from likewise.models.backbones import BACKBONES, Backbone, build_backbone
+
+__all__ = ["BACKBONES", "Backbone", "build_backbone"]

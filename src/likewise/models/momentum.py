@@ -1,0 +1,36 @@
+"""A slowly following copy of a network."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class MomentumEncoder(nn.Module):
+    """An exponential moving average of another module's weights, which gives steady keys and takes no gradient.
+
+    Args:
+        module: The network to copy and to follow.
+
+    Source:
+        He et al., MoCo, arXiv 1911.05722, Eq. 2.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *args: Any) -> Any:
+        return self.module(*args)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, momentum: float) -> None:
+        """Move towards `module`: own = momentum * own + (1 - momentum) * other.
+
+        Buffers are left alone: the copy's batch norm keeps its own running statistics.
+        """
+        own, other = list(self.module.parameters()), list(module.parameters())
+        if own:
+            torch._foreach_lerp_(own, other, 1 - momentum)

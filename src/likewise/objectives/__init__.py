@@ -1,0 +1,15 @@
+"""The equations: pure functions of tensors, without state, usable in any training loop.
+
+Example:
+    >>> import torch
+    >>> from likewise.objectives import info_nce, sinkhorn
+    >>> targets = sinkhorn(torch.randn(8, 4), epsilon=0.05)
+    >>> targets.shape
+    torch.Size([8, 4])
+"""
+
+from likewise.objectives.clustering import target_cross_entropy
+from likewise.objectives.contrastive import info_nce, nt_xent
+from likewise.objectives.sinkhorn import sinkhorn
+
+__all__ = ["info_nce", "nt_xent", "sinkhorn", "target_cross_entropy"]

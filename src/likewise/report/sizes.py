@@ -1,0 +1,150 @@
+"""How large the clusters are and how sure their images: the geometry of two bar charts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from likewise.report.axes import tick_label, ticks
+from likewise.report.clusters import certain
+from likewise.report.palette import MOST
+from likewise.report.wording import count, percent
+from likewise.runs import Assignments
+
+MOST_ROWS = 40  # more clusters than this become thin columns
+MOST_COLUMNS = 1000
+SURE = 0.9
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 230, 40, 36, 12
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One cluster's bar: all of its images, and the part of them with confidence above `SURE`."""
+
+    cluster: int
+    colour: int
+    size: str
+    share: str
+    length: float
+    sure_length: float
+
+
+@dataclass(frozen=True)
+class Column:
+    """One upright bar, in the coordinates of its drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: int | None
+    hint: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A chart of upright bars."""
+
+    columns: list[Column]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    x_label: str
+    line: float | None
+    description: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the section shows: rows for few clusters, thin columns for many."""
+
+    rows: list[Bar]
+    columns: Columns | None
+    balanced: float
+    balanced_words: str
+    histogram: Columns
+
+
+def cluster_sizes(assignments: Assignments) -> Sizes:
+    """The two charts of a clustering with at least one image."""
+    confidence = certain(assignments)
+    num_clusters = assignments.num_clusters
+    sizes = np.bincount(assignments.clusters, minlength=num_clusters)
+    sure = np.bincount(assignments.clusters[confidence > SURE], minlength=num_clusters)
+    balanced = len(assignments) / num_clusters
+    few = num_clusters <= MOST_ROWS
+    longest = 1.04 * max(float(sizes.max()), balanced)
+    rows = [
+        Bar(
+            cluster,
+            cluster % MOST,
+            count(sizes[cluster]),
+            percent(sizes[cluster] / len(assignments)),
+            round(100 * float(sizes[cluster]) / longest, 2),
+            round(100 * float(sure[cluster]) / longest, 2),
+        )
+        for cluster in range(num_clusters if few else 0)
+    ]
+    return Sizes(
+        rows=rows,
+        columns=None if few else _by_size(sizes, balanced),
+        balanced=round(100 * balanced / longest, 2),
+        balanced_words=f"{balanced:,.1f}".removesuffix(".0"),
+        histogram=_histogram(confidence),
+    )
+
+
+def _by_size(sizes: np.ndarray, balanced: float) -> Columns:
+    order = np.argsort(-sizes, kind="stable")[:MOST_COLUMNS]
+    top = 1.05 * max(float(sizes.max()), balanced)
+    width = (_WIDTH - _LEFT) / len(order)
+    columns = [
+        Column(
+            x=round(_LEFT + place * width, 3),
+            y=_height(sizes[cluster], top),
+            width=round(width * (0.8 if len(order) < 150 else 1.02), 3),
+            height=round(_HEIGHT - _BOTTOM - _height(sizes[cluster], top), 2),
+            colour=int(cluster) % MOST,
+            hint=f"cluster {cluster}: {count(sizes[cluster])}",
+        )
+        for place, cluster in enumerate(order)
+        if sizes[cluster]
+    ]
+    return Columns(
+        columns=columns,
+        x_ticks=[],
+        y_ticks=[(_height(value, top), tick_label(value)) for value in ticks(0.0, top)],
+        x_label="clusters, the largest first",
+        line=_height(balanced, top),
+        description=f"Sizes of {count(len(sizes))} clusters, from {count(sizes.max())} to {count(sizes.min())} images",
+    )
+
+
+def _histogram(confidence: np.ndarray) -> Columns:
+    bins = 20
+    counts, _ = np.histogram(confidence, bins=bins, range=(0.0, 1.0))
+    shares = counts / len(confidence)
+    top = 1.05 * float(shares.max())
+    width = (_WIDTH - _LEFT - 8) / bins
+    columns = [
+        Column(
+            x=round(_LEFT + index * width + 0.75, 2),
+            y=_height(share, top),
+            width=round(width - 1.5, 2),
+            height=round(_HEIGHT - _BOTTOM - _height(share, top), 2),
+            colour=None,
+            hint=f"{index / bins:.2f} to {(index + 1) / bins:.2f}: {count(counts[index])} images ({percent(share)})",
+        )
+        for index, share in enumerate(shares.tolist())
+        if share
+    ]
+    return Columns(
+        columns=columns,
+        x_ticks=[(round(_LEFT + bins * width * value, 1), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)],
+        y_ticks=[(_height(value, top), f"{100 * value:g} %") for value in ticks(0.0, top)],
+        x_label="confidence",
+        line=None,
+        description=f"Confidences of all images: {percent(float((confidence > SURE).mean()))} are above {SURE}",
+    )
+
+
+def _height(value: float, top: float) -> float:
+    return round(_HEIGHT - _BOTTOM - float(value) / top * (_HEIGHT - _BOTTOM - _TOP), 2)

@@ -1,0 +1,148 @@
+"""The table of a clustering: which image is in which cluster, and how sure that is."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from likewise.errors import InputError
+from likewise.runs.files import replacing
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """A clustering of N images into K clusters.
+
+    Attributes:
+        names: What each image is called [N]: a path relative to its folder, or an index.
+        clusters: Hard assignment of each image, int64 [N], in 0..K-1.
+        confidence: Largest probability of each image, float32 [N], in (0, 1].
+        probabilities: Probability of every cluster, float32 [N, K]; rows sum to 1.
+        positions: Place on the 2-D map, float32 [N, 2], or None where no map was made.
+    """
+
+    names: list[str]
+    clusters: np.ndarray
+    confidence: np.ndarray
+    probabilities: np.ndarray
+    positions: np.ndarray | None = None
+
+    @classmethod
+    def from_probabilities(cls, names: list[str], probabilities: np.ndarray) -> "Assignments":
+        """The assignment of every image to its most probable cluster."""
+        probabilities = np.asarray(probabilities, dtype=np.float32)
+        return cls(names, probabilities.argmax(1).astype(np.int64), probabilities.max(1), probabilities)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_clusters(self) -> int:
+        """K, the number of clusters that were asked for; some may be empty."""
+        return self.probabilities.shape[1]
+
+    def members(self, cluster: int) -> np.ndarray:
+        """Rows of the images in `cluster`, the most confident first, int64 [n]."""
+        rows = np.flatnonzero(self.clusters == cluster)
+        return rows[np.argsort(-self.confidence[rows], kind="stable")]
+
+    def write(self, path: Path, probabilities: bool = False) -> None:
+        """Write the table as Parquet or as CSV, as the ending of `path` says (anything but `.parquet` is CSV).
+
+        Args:
+            path: The file to write or replace.
+            probabilities: Give the CSV a column a cluster; Parquet always holds them.
+        """
+        with replacing(path) as temporary:
+            if path.suffix == ".parquet":
+                self._write_parquet(temporary)
+            else:
+                with temporary.open("w", encoding="utf-8", newline="") as file:
+                    self.write_csv(file, probabilities)
+
+    def write_csv(self, file: IO[str], probabilities: bool = False) -> None:
+        """Write `image,cluster,confidence` rows, and a column a cluster with `probabilities`."""
+        writer = csv.writer(file, lineterminator="\n")
+        extra = [f"probability_{k}" for k in range(self.num_clusters)] if probabilities else []
+        writer.writerow(["image", "cluster", "confidence", *extra])
+        for row, name in enumerate(self.names):
+            more = [f"{value:.6f}" for value in self.probabilities[row]] if probabilities else []
+            writer.writerow([name, int(self.clusters[row]), f"{self.confidence[row]:.6f}", *more])
+
+    def _write_parquet(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        flat = pa.array(self.probabilities.reshape(-1))
+        columns = {
+            "image": pa.array(self.names, pa.string()),
+            "cluster": pa.array(self.clusters, pa.int64()),
+            "confidence": pa.array(self.confidence, pa.float32()),
+            "probabilities": pa.FixedSizeListArray.from_arrays(flat, self.num_clusters),
+        }
+        if self.positions is not None:
+            columns["x"], columns["y"] = (pa.array(self.positions[:, axis], pa.float32()) for axis in (0, 1))
+        pq.write_table(pa.table(columns), path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Assignments":
+        """Read the table that `write` made as Parquet.
+
+        Raises:
+            InputError: If the file is not such a table, or its values cannot be true.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+            names = table["image"].to_pylist()
+            clusters = table["cluster"].to_numpy().astype(np.int64)
+            confidence = table["confidence"].to_numpy().astype(np.float32)
+            lists = table["probabilities"].combine_chunks()
+            probabilities = np.asarray(lists.flatten(), dtype=np.float32).reshape(len(names), lists.type.list_size)
+            positions = None
+            if "x" in table.column_names:
+                positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
+        except (pa.ArrowException, KeyError, ValueError, AttributeError, TypeError, ZeroDivisionError) as error:
+            raise InputError(
+                f"{path} is not a table of assignments ({error}); make it again with `likewise cluster`."
+            ) from error
+        if len(clusters) and not 0 <= clusters.min() <= clusters.max() < probabilities.shape[1]:
+            raise InputError(f"{path} names clusters outside 0..{probabilities.shape[1] - 1}; the file is damaged.")
+        return cls(names, clusters, confidence, probabilities, positions)
+
+
+def write_thumbnails(path: Path, rows: np.ndarray, images: Iterator[np.ndarray]) -> None:
+    """Write small pictures of some rows of the table, as JPEG bytes in a Parquet file.
+
+    Args:
+        path: The file to write.
+        rows: Which rows of the assignments the pictures are of, int64 [M].
+        images: Their pixels in the same order, uint8 [H, W, C] each.
+    """
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    def encoded(image: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(image.squeeze()).save(buffer, "JPEG", quality=82)
+        return buffer.getvalue()
+
+    table = pa.table({"row": pa.array(rows, pa.int64()), "jpeg": pa.array([encoded(i) for i in images], pa.binary())})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_thumbnails(path: Path) -> dict[int, bytes]:
+    """The JPEG bytes of each row that has a picture. They come from a file: decode them before trusting them."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return dict(zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True))

@@ -1,0 +1,187 @@
+"""The run directory: the one contract between training and everything that comes after it.
+
+    recipe.toml             everything that decides the result, with the version and the data digest
+    model.safetensors       weights
+    checkpoints/last.ckpt   while training: what `--resume` continues from
+    assignments.parquet     image, cluster, confidence, K probabilities, 2-D position
+    features/*.npy          backbone [N, F], categorical [N, K] and instance [N, D] features, memory-mapped
+    thumbnails.parquet      small pictures for the report
+    skipped.csv             images that could not be read, with the reason
+    metrics.json            every number with its protocol
+    log.csv                 one row a logged step; tensorboard/ holds the same as events
+    report.html             self-contained, opens offline
+
+Files are written under a temporary name and renamed. `metrics.json` is written last of all that `cluster` writes, so a
+directory that has it is complete; one with a recipe but without it is resumable.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.errors import InputError
+from likewise.runs.assignments import Assignments, read_thumbnails
+from likewise.runs.files import replacing, write_json
+
+FEATURES = ("backbone", "categorical", "instance")
+
+
+class RunDirectory:
+    """A run on disk.
+
+    Args:
+        path: Where it is or will be; nothing is made before something is written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def model_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def assignments_file(self) -> Path:
+        return self.path / "assignments.parquet"
+
+    @property
+    def thumbnails_file(self) -> Path:
+        return self.path / "thumbnails.parquet"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.csv"
+
+    @property
+    def skipped_file(self) -> Path:
+        return self.path / "skipped.csv"
+
+    @property
+    def report_file(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def is_started(self) -> bool:
+        """Whether a recipe lies here."""
+        return self.recipe_file.is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that `cluster` writes lies here."""
+        return self.metrics_file.is_file() and self.assignments_file.is_file() and self.model_file.is_file()
+
+    def require_complete(self) -> "RunDirectory":
+        """This directory, if its run has finished.
+
+        Raises:
+            InputError: If there is no run here, or it has not finished.
+        """
+        if self.is_complete:
+            return self
+        if self.is_started:
+            raise InputError(
+                f"the run in {self.path} has not finished; continue it with `likewise cluster --resume -o {self.path}`."
+            )
+        raise InputError(
+            f"there is no run in {self.path}; make one with `likewise cluster IMAGES -k 10 -o {self.path}`."
+        )
+
+    def require_new(self) -> None:
+        """Make sure that a new run here would overwrite nothing.
+
+        Raises:
+            InputError: If the directory has anything in it, or is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose another place for the run with -o.")
+        if self.is_started:
+            raise InputError(
+                f"{self.path} holds a run already; continue it with --resume, or choose another place with -o."
+            )
+        if self.path.is_dir() and any(self.path.iterdir()):
+            raise InputError(f"{self.path} is not empty, and a run overwrites nothing; choose another place with -o.")
+
+    def assignments(self) -> Assignments:
+        """The table of the clustering."""
+        return Assignments.read(self.assignments_file)
+
+    def metrics(self) -> dict[str, Any]:
+        """Every number of the run; empty before it has finished.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        if not self.metrics_file.is_file():
+            return {}
+        try:
+            metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{self.metrics_file} is not JSON ({error}); the run directory is damaged.") from error
+        if not isinstance(metrics, dict):
+            raise InputError(f"{self.metrics_file} does not hold a table of numbers; the run directory is damaged.")
+        return metrics
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Replace every number of the run."""
+        write_json(self.metrics_file, metrics)
+
+    def log(self) -> dict[str, np.ndarray]:
+        """The training curves: a float64 array a column of log.csv, NaN where a cell is empty."""
+        if not self.log_file.is_file():
+            return {}
+        with self.log_file.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: np.array([_number(row.get(name)) for row in rows]) for name in (rows[0] if rows else [])}
+
+    def features(self, part: str) -> np.ndarray:
+        """One part of the features, memory-mapped, float32 [N, dimensions].
+
+        Args:
+            part: `"backbone"`, `"categorical"` or `"instance"`.
+        """
+        return np.load(self.path / "features" / f"{part}.npy", mmap_mode="r", allow_pickle=False)
+
+    def write_features(self, part: str, values: np.ndarray) -> None:
+        """Replace one part of the features."""
+        with replacing(self.path / "features" / f"{part}.npy") as temporary:
+            np.save(temporary, values.astype(np.float32, copy=False), allow_pickle=False)
+
+    def thumbnails(self) -> dict[int, bytes]:
+        """JPEG bytes of small pictures, by row of the assignments; not every row need have one."""
+        return read_thumbnails(self.thumbnails_file) if self.thumbnails_file.is_file() else {}
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Name and reason of every image that could not be read."""
+        if not self.skipped_file.is_file():
+            return []
+        with self.skipped_file.open(encoding="utf-8", newline="") as file:
+            return [(row["image"], row["reason"]) for row in csv.DictReader(file)]
+
+    def write_skipped(self, skipped: list[tuple[str, str]]) -> None:
+        """Replace the list of images that could not be read."""
+        with replacing(self.skipped_file) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image", "reason"])
+            writer.writerows(skipped)
+
+
+def _number(text: Any) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return float("nan")

@@ -1,0 +1,234 @@
+"""What happens around the training steps: progress, curves, health, the budget, checkpoints."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import CheckpointIO
+
+from likewise.errors import RunError
+from likewise.progress import Tracker, format_seconds, say
+from likewise.runs.files import replacing
+from likewise.training.health import Window, findings
+from likewise.training.plan import Plan
+
+LOG_EVERY = 10  # steps
+CHECKPOINT_EVERY = 5.0  # seconds at least between two checkpoints, for epochs that are shorter than writing one
+CALIBRATION_STEPS = 40  # after the warm-up, a budget in minutes becomes a number of steps
+
+
+class AtomicCheckpoints(CheckpointIO):
+    """Writes checkpoints under a temporary name, and reads nothing but tensors and plain values from them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class EpochCheckpoint(L.Callback):
+    """Writes `last.ckpt` at the end of every epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written = 0.0
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if time.monotonic() - self._written >= CHECKPOINT_EVERY:
+            trainer.save_checkpoint(self.path)
+            self._written = time.monotonic()
+
+
+class Budget(L.Callback):
+    """Ends the run after its steps, and turns a budget in minutes into steps once the speed is known.
+
+    Args:
+        plan: The schedule, whose `total_steps` it sets.
+        minutes: The budget, or None where the steps are given.
+        decided: Called with the number of steps, so that the recipe can name it.
+    """
+
+    def __init__(self, plan: Plan, minutes: float | None, decided: Any) -> None:
+        self.plan, self.minutes, self.decided = plan, minutes, decided
+        self._start = time.monotonic()
+        self._times: list[float] = []
+        self._last: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.monotonic()
+        self._stop_when_done(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self.plan.total_steps is None:
+            self._measure(trainer.global_step)
+        self._stop_when_done(trainer)
+
+    def _stop_when_done(self, trainer: L.Trainer) -> None:
+        if self.plan.total_steps is not None and trainer.global_step >= self.plan.total_steps:
+            trainer.should_stop = True
+
+    def _measure(self, step: int) -> None:
+        now = time.monotonic()
+        # the first steps allocate and compile
+        if self._last is not None and step > 5:
+            self._times.append(now - self._last)
+        self._last = now
+        assert self.minutes is not None
+        elapsed, budget = now - self._start, 60 * self.minutes
+        enough = step >= self.plan.warmup_steps and len(self._times) >= CALIBRATION_STEPS
+        if not (enough or (self._times and elapsed > 0.2 * budget)):
+            return
+        # the mean, since checkpoints and epochs' ends cost time as well
+        pace = sum(self._times) / len(self._times)
+        self.plan.total_steps = step + max(1, int((budget - elapsed) / pace))
+        self.decided(self.plan.total_steps)
+
+
+class Curves(L.Callback):
+    """Appends mean losses and the clusters' figures to log.csv and to TensorBoard, every few steps.
+
+    Args:
+        path: The log; on a resume, rows of steps that will be repeated are dropped.
+        plan: For the learning rate.
+        batch_size: B.
+    """
+
+    COLUMNS = (
+        "step",
+        "epoch",
+        "seconds",
+        "lr",
+        "loss",
+        "contrastive_loss",
+        "cluster_loss",
+        "size_entropy",
+        "largest_share",
+    )
+
+    def __init__(self, path: Path, plan: Plan, num_clusters: int) -> None:
+        self.path, self.plan, self.num_clusters = path, plan, num_clusters
+        self._window = self._new_window()
+        self._rows: list[dict[str, Any]] = []
+        self._start = time.monotonic()
+        self._before = 0.0  # seconds trained before a resume
+
+    def _new_window(self) -> Window:
+        return Window(torch.zeros(self.num_clusters, dtype=torch.long))
+
+    def seconds(self) -> float:
+        """Seconds of training so far, over all resumes."""
+        return self._before + time.monotonic() - self._start
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start = time.monotonic()
+        kept: list[dict[str, Any]] = []
+        if trainer.global_step and self.path.is_file():
+            with self.path.open(encoding="utf-8", newline="") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= trainer.global_step]
+            self._before = float(kept[-1]["seconds"]) if kept else 0.0
+        with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        self._window.add(outputs)
+        if trainer.global_step % LOG_EVERY and trainer.global_step != self.plan.total_steps:
+            return
+        row: dict[str, Any] = {
+            "step": trainer.global_step,
+            "epoch": trainer.current_epoch,
+            "seconds": round(self.seconds(), 3),
+            "lr": self.plan.rate(trainer.global_step - 1),
+        }
+        row |= {name: float(f"{value:.6g}") for name, value in self._window.figures().items()}
+        self._rows.append(row)
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({k: v for k, v in row.items() if k != "step"}, step=trainer.global_step)
+        self._window = self._new_window()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._flush()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writerows(self._rows)
+        self._rows.clear()
+
+
+class Health(L.Callback):
+    """Stops at a loss that is not a number, and warns of collapsing clusters, each kind of warning once.
+
+    Args:
+        plan: For how far the run is.
+        num_clusters: K.
+        batch_size: B.
+    """
+
+    def __init__(self, plan: Plan, num_clusters: int, batch_size: int) -> None:
+        self.plan, self.num_clusters, self.batch_size = plan, num_clusters, batch_size
+        self.warnings: dict[str, str] = {}
+        self._window = Window(torch.zeros(num_clusters, dtype=torch.long))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"warnings": self.warnings}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.warnings = dict(state_dict["warnings"])
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        step = trainer.global_step
+        if not torch.isfinite(outputs["loss"]):
+            raise Diverged(
+                f"the training diverged: the loss was {float(outputs['loss'])} at step {step}. "
+                "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 (--precision fp32)."
+            )
+        self._window.add(outputs)
+        # a look needs images enough that the sizes of clusters mean something
+        if int(self._window.counts.sum()) < max(1000, 50 * self.num_clusters) or self.plan.total_steps is None:
+            return
+        for kind, sentence in findings(self._window, self.batch_size, step / self.plan.total_steps).items():
+            if kind not in self.warnings:
+                self.warnings[kind] = f"step {step}: {sentence}."
+                say(f"warning: {self.warnings[kind]}")
+        self._window = Window(torch.zeros(self.num_clusters, dtype=torch.long))
+
+
+class Diverged(RunError):
+    """The loss became infinite or not a number."""
+
+
+class Progress(L.Callback):
+    """Shows steps, the time left, epoch and loss."""
+
+    def __init__(self, tracker: Tracker, plan: Plan) -> None:
+        self.tracker, self.plan = tracker, plan
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step:
+            say(f"resuming after step {trainer.global_step:,}, epoch {trainer.current_epoch}")
+            self.tracker.start_at(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        if self.plan.total_steps is not None:
+            self.tracker.set_total(self.plan.total_steps)
+        self.tracker.advance(1, f"epoch {trainer.current_epoch + 1}, loss {float(outputs['loss']):.3f}")
+
+
+def summary_line(seconds: float, steps: int, images_per_second: float) -> str:
+    """What training took, in words."""
+    return f"trained {steps:,} steps in {format_seconds(seconds)}, {images_per_second:,.0f} images/s"

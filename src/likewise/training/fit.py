@@ -1,0 +1,161 @@
+"""Training through Lightning: a method, its batches, and a run directory for what comes of it."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from likewise.config import TrainingConfig
+from likewise.errors import RunError
+from likewise.methods import Method
+from likewise.progress import track
+from likewise.training.batches import Batches
+from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Progress
+from likewise.training.machine import Machine, keep_freed_memory
+from likewise.training.plan import Plan, build_optimizer
+
+
+class Interrupted(RunError):
+    """The user stopped the run."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training took and what was noticed in it."""
+
+    steps: int
+    epochs: int
+    seconds: float
+    images_per_second: float
+    warnings: list[str]
+
+
+class EpochBatches:
+    """The batches of one epoch, for Lightning, which asks for a new one every epoch."""
+
+    def __init__(self, batches: Batches, epoch: int) -> None:
+        self.batches, self.number = batches, epoch
+
+    def __len__(self) -> int:
+        return self.batches.steps_per_epoch
+
+    def __iter__(self) -> Any:
+        return self.batches.epoch(self.number)
+
+
+class MethodTraining(L.LightningModule):
+    """Lightning's view of a method: views, a step at the planned rate, and what follows it."""
+
+    def __init__(self, method: Method, batches: Batches, plan: Plan, training: TrainingConfig) -> None:
+        super().__init__()
+        self.method, self.batches, self.plan, self.training_config = method, batches, plan, training
+
+    def train_dataloader(self) -> EpochBatches:
+        return EpochBatches(self.batches, self.current_epoch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.method, self.training_config)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.plan.rate(self.global_step)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+        return self.method.training_step(self.batches.views(batch, self.global_step, self.method.num_views))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.method.after_step()
+
+
+def train(
+    method: Method,
+    batches: Batches,
+    training: TrainingConfig,
+    machine: Machine,
+    folder: Path,
+    num_clusters: int,
+    resume: bool = False,
+    decided: Callable[[int], None] = lambda steps: None,
+) -> Outcome:
+    """Train a method.
+
+    Args:
+        method: What to train, in place.
+        batches: What to train on.
+        training: Schedule and optimiser.
+        machine: How to compute.
+        folder: The run directory, for checkpoints and curves.
+        num_clusters: K.
+        resume: Go on from the checkpoint in `folder`, if there is one.
+        decided: Called with the number of steps once a budget in minutes has been turned into one.
+
+    Returns:
+        What it took.
+
+    Raises:
+        Diverged: If the loss is no longer a number.
+        Interrupted: If the user stopped it.
+    """
+    plan = Plan.of(training)
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    module = MethodTraining(method, batches, plan, training)
+    if machine.device == "cpu":
+        keep_freed_memory()
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if machine.compile:
+        method.backbone.compile()
+    curves = Curves(folder / "log.csv", plan, num_clusters)
+    health = Health(plan, num_clusters, batches.batch_size)
+    start = checkpoint if resume and checkpoint.is_file() else None
+    with track("training", total=plan.total_steps, unit="steps") as tracker:
+        callbacks = [
+            Budget(plan, training.minutes, decided),
+            curves,
+            health,
+            Progress(tracker, plan),
+            EpochCheckpoint(checkpoint),
+        ]
+        trainer = _trainer(machine, folder, callbacks)
+        _fit(trainer, module, start, folder)
+    seconds, steps = curves.seconds(), trainer.global_step
+    rate = steps * batches.batch_size / seconds
+    return Outcome(steps, -(-steps // batches.steps_per_epoch), seconds, rate, list(health.warnings.values()))
+
+
+def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return L.Trainer(
+        accelerator=machine.device,
+        devices=1,
+        precision="bf16-mixed" if machine.bf16 else "32-true",
+        max_epochs=-1,  # the budget ends the run
+        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+    )
+
+
+def _fit(trainer: L.Trainer, module: MethodTraining, checkpoint: Path | None, folder: Path) -> None:
+    with warnings.catch_warnings():
+        # advice about DataLoaders and loggers that are deliberately not used here
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            trainer.fit(module, ckpt_path=checkpoint)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            raise _interrupted(folder) from stop
+    if trainer.interrupted:
+        raise _interrupted(folder)
+
+
+def _interrupted(folder: Path) -> Interrupted:
+    return Interrupted(f"stopped; continue from the last epoch with: likewise cluster --resume -o {folder}")

@@ -1,0 +1,137 @@
+"""What this machine does fastest, chosen from what it has and said in words."""
+
+import ctypes
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+COMPILE_FROM_MINUTES = 20.0  # compiling takes about a minute on two cores; a shorter run does not earn that back
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How to compute.
+
+    Attributes:
+        device: `"cpu"`, `"cuda"` or `"mps"`.
+        bf16: Whether matrix products and convolutions run in bfloat16.
+        compile: Whether the backbone goes through torch.compile.
+        reason: Why, in words.
+    """
+
+    device: str
+    bf16: bool
+    compile: bool
+    reason: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of images and views."""
+        return torch.bfloat16 if self.bf16 else torch.float32
+
+    def autocast(self) -> Any:
+        """A context in which the backbone runs at the chosen precision."""
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def describe(self) -> str:
+        """One line for the user."""
+        threads = f", {torch.get_num_threads()} threads" if self.device == "cpu" else ""
+        compiled = "torch.compile" if self.compile else "no compile"
+        precision = "bf16 autocast" if self.bf16 else "fp32"
+        return f"{self.device}{threads}, {precision}, channels_last, {compiled} ({self.reason})"
+
+
+def choose_machine(precision: str = "auto", compile: bool | None = None, minutes: float | None = None) -> Machine:
+    """The settings for this machine.
+
+    Args:
+        precision: `"auto"`, `"bf16"` or `"fp32"`.
+        compile: Whether to compile; None decides by device, compiler and length of the run.
+        minutes: Length of the run if it is known.
+    """
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    fast, reason = _bf16_support(device)
+    bf16 = fast if precision == "auto" else precision == "bf16"
+    if compile is None:
+        compile = device == "cuda" or (device == "cpu" and (minutes or 0) >= COMPILE_FROM_MINUTES)
+        compile = compile and _has_compiler()
+    return Machine(device, bf16, compile, reason if precision == "auto" else f"{precision} was asked for")
+
+
+def _bf16_support(device: str) -> tuple[bool, str]:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
+    if device == "mps":
+        return False, "Apple GPU"
+    flags = _cpu_flags()
+    if "amx_bf16" in flags:
+        return True, "the processor has AMX"
+    if "avx512_bf16" in flags:
+        return True, "the processor has AVX512-BF16"
+    return False, "no bf16 instructions"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            return next((set(line.split()) for line in file if line.startswith("flags")), set())
+    except OSError:
+        return set()
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
+
+
+def keep_freed_memory() -> bool:
+    """Make the C library keep freed memory instead of handing every large tensor back to the system.
+
+    Otherwise each training step faults its activations in anew, page by page. LIKEWISE_KEEP_MEMORY=0 turns this off.
+
+    Returns:
+        Whether it was done; it is possible with glibc only.
+    """
+    if os.environ.get("LIKEWISE_KEEP_MEMORY") == "0" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    m_trim_threshold, m_mmap_max = -1, -4
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, 2**31 - 1))
+
+
+def machine_facts(machine: Machine) -> dict[str, str]:
+    """What a figure has to name: processor, versions, how it was computed."""
+    import likewise
+
+    return {
+        "computed on": machine.describe(),
+        "processor": _processor_name(),
+        "cores": str(os.cpu_count()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "likewise": likewise.__version__,
+    }
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        return names[0] if names else platform.processor() or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,0 +1,56 @@
+"""How many steps there are, and the learning rate of each: pure functions of the step, so that a resume needs no state."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from likewise.config import TrainingConfig
+
+REFERENCE_BATCH = 256  # learning rates in recipes hold for this batch and scale in proportion
+
+
+@dataclass
+class Plan:
+    """The schedule of a run.
+
+    Attributes:
+        peak: Learning rate after the warm-up.
+        warmup_steps: Steps of linear increase.
+        total_steps: None as long as a budget in minutes has not been turned into steps.
+    """
+
+    peak: float
+    warmup_steps: int
+    total_steps: int | None
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> "Plan":
+        """The schedule that a recipe describes; a warm-up is at most a tenth of a run whose length is known."""
+        scale = training.batch_size / REFERENCE_BATCH if training.optimizer == "sgd" else 1.0
+        warmup = training.warmup_steps
+        if training.steps is not None:
+            warmup = min(warmup, max(1, training.steps // 10))
+        return cls(training.learning_rate * scale, warmup, training.steps)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0: linear warm-up, then half a cosine down to 0."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / self.warmup_steps
+        if self.total_steps is None:
+            return self.peak
+        progress = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
+    """The recipe's optimiser, with weight decay on matrices and kernels only."""
+    weights = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=training.learning_rate)
+    return torch.optim.SGD(
+        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.momentum > 0
+    )

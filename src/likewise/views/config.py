@@ -1,0 +1,31 @@
+"""What views are: settings, and the sets of them that have a name."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ViewConfig(BaseModel):
+    """What a view is: the usual augmentations of contrastive learning, each with its strength."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop_scale: tuple[float, float] = Field(default=(0.2, 1.0), description="least and largest area of the crop")
+    crop_ratio: tuple[float, float] = Field(default=(3 / 4, 4 / 3), description="least and largest width over height")
+    flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
+    jitter: float = Field(default=0.8, ge=0, le=1, description="probability of a colour jitter")
+    brightness: float = Field(default=0.4, ge=0, description="strength of the jitter")
+    contrast: float = Field(default=0.4, ge=0, description="strength of the jitter")
+    saturation: float = Field(default=0.4, ge=0, description="strength of the jitter")
+    hue: float = Field(default=0.1, ge=0, le=0.5, description="strength of the jitter, in turns of the colour circle")
+    grey: float = Field(default=0.2, ge=0, le=1, description="probability of greying")
+    blur: float = Field(default=0.0, ge=0, le=1, description="probability of a Gaussian blur")
+    blur_sigma: tuple[float, float] = Field(default=(0.1, 2.0), description="its standard deviation, for 224 px")
+
+
+VIEWS: dict[str, tuple[ViewConfig, str]] = {
+    "simclr": (ViewConfig(), "crop, flip, colour jitter, greying; no blur (for small images)"),
+    "simclr-blur": (ViewConfig(blur=0.5), "the same with blur, as MoCo v2 uses it (for large images)"),
+    "gentle": (
+        ViewConfig(crop_scale=(0.5, 1.0), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, grey=0.1),
+        "weaker crops and colours (for a frozen backbone)",
+    ),
+}

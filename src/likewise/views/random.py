@@ -1,0 +1,69 @@
+"""What an augmentation draws: boxes, flips, colours. Every image draws its own, from one generator."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Draws:
+    """Random numbers for one batch of views.
+
+    Args:
+        generator: Where they come from; its state decides all of them.
+        batch: B, how many images draw.
+        device: Where the numbers are needed. They are drawn on the generator's own device.
+    """
+
+    def __init__(self, generator: torch.Generator, batch: int, device: torch.device) -> None:
+        self.generator, self.batch, self.device = generator, batch, device
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """float32 [B, *shape], uniform in low..high."""
+        numbers = torch.rand(self.batch, *shape, generator=self.generator, device=self.generator.device)
+        return (low + (high - low) * numbers).to(self.device)
+
+    def chance(self, probability: float) -> Tensor:
+        """bool [B], true with this probability."""
+        return self.uniform(0, 1) < probability
+
+    def permutation(self, size: int) -> Tensor:
+        """int64 [B, size], a random order of 0..size-1 in each row."""
+        return self.uniform(0, 1, size).argsort(dim=1)
+
+
+def crop_boxes(
+    draws: Draws, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float], attempts: int = 10
+) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"], Int[Tensor, " B"], Int[Tensor, " B"]]:
+    """Boxes of a random area and shape, as torchvision's RandomResizedCrop draws them.
+
+    Args:
+        draws: The batch's random numbers.
+        height: Pixels of the images.
+        width: Pixels of the images.
+        scale: Least and largest area, as a share of the image's, in (0, 1].
+        ratio: Least and largest width over height, drawn on a logarithmic scale.
+        attempts: Boxes that do not fit are drawn anew this often; then the whole image is taken.
+
+    Returns:
+        Top, left, height and width of each image's box, in pixels.
+    """
+    area = draws.uniform(scale[0], scale[1], attempts) * (height * width)
+    low, high = torch.log(torch.tensor(ratio)).tolist()
+    shape = draws.uniform(low, high, attempts).exp()
+    wide, tall = (area * shape).sqrt().round().long(), (area / shape).sqrt().round().long()
+    fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
+    first = fits.float().argmax(dim=1, keepdim=True)
+    found = fits.any(dim=1)
+    wide = torch.where(found, wide.gather(1, first)[:, 0], width)
+    tall = torch.where(found, tall.gather(1, first)[:, 0], height)
+    top = (draws.uniform(0, 1) * (height - tall + 1)).long().clamp(max=height - 1)
+    left = (draws.uniform(0, 1) * (width - wide + 1)).long().clamp(max=width - 1)
+    return top, left, tall, wide
+
+
+def jitter_factors(
+    draws: Draws, brightness: float, contrast: float, saturation: float, hue: float
+) -> Float[Tensor, "B 4"]:
+    """Factors of a colour jitter as torchvision's ColorJitter draws them: around 1 for the first three, 0 for hue."""
+    bounds = [(max(0.0, 1 - strength), 1 + strength) for strength in (brightness, contrast, saturation)]
+    return torch.stack([draws.uniform(low, high) for low, high in [*bounds, (-hue, hue)]], dim=1)

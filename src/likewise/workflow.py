@@ -1,0 +1,232 @@
+"""The jobs, end to end: cluster, assign, evaluate. Command line and estimator both call these."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from likewise.assembly import Network, build_network, load_network, method_config
+from likewise.config import Recipe
+from likewise.data import ImageSource, ImageStore, load_images, open_source
+from likewise.defaults import check_counts, with_budget, with_model
+from likewise.evaluation import cluster_summary
+from likewise.inference import Embedded, embed, layout
+from likewise.inference.cache import cached_features
+from likewise.models import Backbone
+from likewise.progress import format_seconds, say
+from likewise.runs import Assignments, RunDirectory
+from likewise.runs.assignments import write_thumbnails
+from likewise.runs.files import write_text
+from likewise.training.batches import Batches, FeatureBatches, ImageBatches
+from likewise.training.fit import Outcome, train
+from likewise.training.machine import Machine, choose_machine, machine_facts, peak_memory_mb
+from likewise.views import Views
+
+MOST_THUMBNAILS = 10_000
+THUMBNAIL_SIZE = 96  # px
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """A finished run: its recipe, its network, and what the network says of the images."""
+
+    recipe: Recipe
+    network: Network
+    store: ImageStore
+    embedded: Embedded
+    run: RunDirectory
+
+
+def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = False) -> Clustering:
+    """Group images: train, assign, write the run directory (without its report).
+
+    Args:
+        recipe: What was asked for; what it leaves open is decided from the images. On a resume, the one of the run.
+        data: Whatever `likewise.data.open_source` takes.
+        run: Where to write.
+        resume: Go on from the last checkpoint of the run.
+
+    Raises:
+        InputError: If something was asked for that cannot be done; before any training.
+        RunError: If the training diverged or was stopped.
+    """
+    if not resume:
+        run.require_new()
+    check_counts(recipe, 2**62)
+    source = open_source(data)
+    # what is sure to fail should do so before thousands of images are decoded
+    check_counts(recipe, len(source))
+    recipe = with_model(recipe, source)
+    method_config(recipe)
+    store = _load(recipe, source)
+    recipe = _resolved(recipe, source, store)
+    machine = choose_machine(recipe.training.precision, recipe.training.compile, recipe.training.minutes)
+    recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
+    say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
+    network = build_network(recipe)
+    _warn_of_labels(network.track)
+    write_text(run.recipe_file, recipe.to_toml())
+    write_skipped(run, store)
+
+    batches = _batches(network, store, recipe, machine)
+    outcome = _train(network, batches, recipe, machine, run, resume)
+    network.save(run.model_file)
+    embedded = embed(network, store, machine)
+    write_results(run, store, embedded, recipe, machine, outcome, network.track)
+    return Clustering(recipe, network, store, embedded, run)
+
+
+def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
+    data = recipe.data
+    channels = data.channels or (3 if recipe.model.weights != "none" else None)
+    memory = int(data.memory_gb * 2**30)
+    return load_images(source, data.image_size, memory_bytes=memory, strict=data.strict, channels=channels)
+
+
+def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore) -> Recipe:
+    recipe = with_budget(recipe, len(store))
+    data = recipe.data
+    data.channels = 1 if store.channels == 1 else 3
+    data.source, data.digest, data.num_images = source.spec, source.digest(), len(store)
+    return recipe
+
+
+def _network_words(recipe: Recipe) -> str:
+    how = "frozen" if recipe.model.frozen else "from scratch" if recipe.model.weights == "none" else "fine-tuned"
+    return f"{recipe.method.name} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
+
+
+def _warn_of_labels(track: str) -> None:
+    if track == "labels":
+        say("note: the backbone's weights were trained with labels; the result is not unsupervised, and is marked so")
+    elif track == "unknown":
+        say("note: whether the backbone's weights saw labels is not known; the result is marked so")
+
+
+def _batches(network: Network, store: ImageStore, recipe: Recipe, machine: Machine) -> Batches:
+    training = recipe.training
+    if network.frozen is None:
+        views = Views(recipe.views, store.size, machine.dtype)
+        return ImageBatches(store, views, training.batch_size, training.seed)
+    frozen: Backbone = network.frozen
+    features = cached_features(frozen, store, recipe, machine)
+    return FeatureBatches(features.views, training.batch_size, training.seed)
+
+
+def _train(
+    network: Network, batches: Batches, recipe: Recipe, machine: Machine, run: RunDirectory, resume: bool
+) -> Outcome:
+    def decided(steps: int) -> None:
+        # from here on the run is reproducible without a clock: a resume, or anybody, trains this many steps
+        recipe.training.steps = steps
+        write_text(run.recipe_file, recipe.to_toml())
+
+    clusters = recipe.method.num_clusters
+    outcome = train(network.method, batches, recipe.training, machine, run.path, clusters, resume, decided)
+    say(
+        f"trained {outcome.steps:,} steps ({outcome.epochs:,} epochs) in {format_seconds(outcome.seconds)}, "
+        f"{outcome.images_per_second:,.0f} images/s"
+    )
+    return outcome
+
+
+def write_skipped(run: RunDirectory, store: ImageStore) -> None:
+    """List the images that could not be read, and say so if there are any."""
+    run.write_skipped([(skipped.name, skipped.reason) for skipped in store.skipped])
+    if store.skipped:
+        say(f"{len(store.skipped):,} files could not be read and are left out; {run.skipped_file} lists them")
+
+
+def write_results(
+    run: RunDirectory,
+    store: ImageStore,
+    embedded: Embedded,
+    recipe: Recipe,
+    machine: Machine,
+    outcome: Outcome,
+    track: str,
+) -> None:
+    """Write features, thumbnails, assignments and, last, the numbers that make the run complete."""
+    for part, values in (
+        ("backbone", embedded.features),
+        ("categorical", embedded.categorical),
+        ("instance", embedded.instance),
+    ):
+        run.write_features(part, values)
+    say("laying out the map")
+    positions = layout(np.concatenate([embedded.categorical, embedded.instance], axis=1), recipe.training.seed)
+    names = [store.names[row] for row in embedded.rows]
+    plain = Assignments.from_probabilities(names, embedded.probabilities)
+    table = Assignments(names, plain.clusters, plain.confidence, plain.probabilities, positions)
+    table.write(run.assignments_file)
+    _write_thumbnails(run, store, embedded.rows, table)
+    metrics: dict[str, Any] = {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": recipe.method.name,
+        "track": track,
+        "label_pretrained": track == "labels",
+        "clustering": cluster_summary(table.clusters, table.probabilities),
+        "training": {
+            "steps": outcome.steps,
+            "epochs": outcome.epochs,
+            "seconds": round(outcome.seconds, 1),
+            "images_per_second": round(outcome.images_per_second, 1),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "warnings": outcome.warnings,
+        },
+        "machine": machine_facts(machine),
+        "evaluations": [],
+    }
+    run.write_metrics(metrics)
+
+
+def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, table: Assignments) -> None:
+    """Small pictures of a sample of the images, in which every cluster's surest and least sure ones are."""
+    typical = [table.members(k) for k in range(table.num_clusters)]
+    shown = np.concatenate([members[np.r_[: min(24, len(members)), -min(12, len(members)) : 0]] for members in typical])
+    others = np.random.default_rng(0).permutation(len(rows))
+    chosen = np.unique(np.concatenate([shown, others[: max(MOST_THUMBNAILS - len(shown), 0)]]))
+
+    def pictures() -> Any:
+        for start in range(0, len(chosen), 64):
+            for image in store.read(rows[chosen[start : start + 64]]):
+                yield _reduced(image.permute(1, 2, 0).numpy())
+
+    write_thumbnails(run.thumbnails_file, chosen, pictures())
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    if len(image) <= THUMBNAIL_SIZE:
+        return image
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image.squeeze()).resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX))
+
+
+def open_network(run: RunDirectory) -> tuple[Recipe, Network, Machine]:
+    """Recipe and network of a finished run, and how to compute with them on this machine."""
+    run.require_complete()
+    recipe = Recipe.read(run.recipe_file)
+    machine = choose_machine("auto", compile=False)
+    return recipe, load_network(recipe, run.model_file), machine
+
+
+def assign(run: RunDirectory, data: object, strict: bool = False) -> tuple[Assignments, ImageStore, Embedded]:
+    """The clusters of new images.
+
+    Args:
+        run: A finished run.
+        data: Whatever `likewise.data.open_source` takes; one image is enough.
+        strict: Stop at the first image that cannot be read.
+
+    Returns:
+        Their assignments, the images, and what the network says of them.
+    """
+    recipe, network, machine = open_network(run)
+    source, settings = open_source(data), recipe.data
+    memory = int(settings.memory_gb * 2**30)
+    store = load_images(source, settings.image_size, memory_bytes=memory, strict=strict, channels=settings.channels)
+    embedded = embed(network, store, machine)
+    names = [store.names[row] for row in embedded.rows]
+    return Assignments.from_probabilities(names, embedded.probabilities), store, embedded

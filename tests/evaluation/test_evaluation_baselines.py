@@ -1,0 +1,105 @@
+"""K-means and the rows of pixels it gets."""
+
+import numpy as np
+import pytest
+
+from likewise.errors import InputError
+from likewise.evaluation import accuracy, baselines, kmeans, pixels
+
+
+def _blobs(width: int, count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(5, size=count)
+    centers = np.random.default_rng(99).normal(size=(5, width))
+    return centers[labels] + 0.1 * rng.normal(size=(count, width)), labels
+
+
+PATHS = {"full": (16, {}), "mini-batch": (16, {"FULL_KMEANS_VALUES": 0}), "reduced": (2100, {"PCA_ROWS": 100})}
+
+
+@pytest.mark.parametrize(("width", "settings"), PATHS.values(), ids=PATHS)
+def test_kmeans_finds_blobs_and_repeats_itself(width, settings, monkeypatch):
+    for name, value in settings.items():
+        monkeypatch.setattr(baselines, name, value)
+    features, labels = _blobs(width)
+    clusters = kmeans(features, 5, seed=0)
+    assert clusters.shape == (300,)
+    assert clusters.dtype == np.int64
+    assert accuracy(clusters, labels) == 1.0
+    assert np.array_equal(clusters, kmeans(features, 5, seed=0))
+    more, more_labels = _blobs(width, count=80, seed=7)
+    assert np.array_equal(kmeans(features, 5, 0, test_features=features), clusters)
+    assert accuracy(kmeans(features, 5, 0, test_features=more), more_labels) == 1.0
+
+
+def test_the_same_seed_repeats_itself_where_clusters_are_not_clear():
+    features = np.random.default_rng(0).random((500, 30))
+    first = kmeans(features, 8, seed=3)
+    assert all(np.array_equal(first, kmeans(features, 8, seed=3)) for _ in range(3))
+    assert not np.array_equal(first, kmeans(features, 8, seed=4))
+
+
+def test_kmeans_leaves_global_random_state_and_input_alone():
+    features = np.random.default_rng(0).random((50, 3000)).astype(np.float32)
+    copy = features.copy()
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    kmeans(features, 3, seed=0)
+    assert np.array_equal(features, copy)
+    assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("values", [12_000_000, 0], ids=["full", "mini-batch"])
+@pytest.mark.parametrize("width", [3, 2100])
+def test_fewer_different_rows_than_clusters(values, width, monkeypatch):
+    monkeypatch.setattr(baselines, "FULL_KMEANS_VALUES", values)
+    assert len(set(kmeans(np.ones((20, width)), 5, seed=0))) == 1
+    two = np.repeat([[0.0], [1.0]], 10, axis=0) * np.ones(width)
+    clusters = kmeans(two, 5, seed=0)
+    assert len(set(clusters[:10])) == len(set(clusters[10:])) == 1
+    assert clusters[0] != clusters[-1]
+
+
+def test_as_many_clusters_as_rows():
+    assert sorted(kmeans(np.arange(6.0)[:, None], 6, seed=0)) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("train", "num_clusters", "test", "message"),
+    [
+        (np.ones((3, 2)), 4, None, "allowed are 1 to 3"),
+        (np.ones((3, 2)), 0, None, "allowed are 1 to 3"),
+        (np.ones((3, 2)), 2, np.ones((3, 4)), "must be equal"),
+        (np.ones(3), 2, None, "shape"),
+        (np.ones((0, 2)), 2, None, "shape"),
+        (np.array([[np.inf, -np.inf], [0, 0]]), 2, None, "not finite"),
+        (np.array([[np.nan, 1], [0, 0]]), 2, None, "not finite"),
+        (np.array([[1e300, 1], [0, 0]]), 2, None, "not finite"),
+        (np.ones((3, 2)), 2, np.full((1, 2), np.nan), "test_features hold"),
+    ],
+)
+def test_kmeans_refuses(train, num_clusters, test, message):
+    with pytest.raises(InputError, match=message):
+        kmeans(train, num_clusters, 0, test)
+
+
+def test_pixels_of_an_array_and_of_batches_are_the_same():
+    images = np.random.default_rng(0).integers(256, size=(10, 4, 5, 3), dtype=np.uint8)
+    rows = pixels(images)
+    assert rows.dtype == np.float32
+    assert np.array_equal(rows, (images.reshape(10, 60) / 255).astype(np.float32))
+    assert np.array_equal(rows, pixels(images[start : start + 3] for start in range(0, 12, 3)))
+    assert pixels(np.array([[0, 255]], dtype=np.uint8)).tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.ones((2, 3), dtype=np.float32), "float32"),
+        (np.ones(3, dtype=np.uint8), "shape"),
+        ([], "no images"),
+        ([np.ones((1, 4), np.uint8), np.ones((1, 5), np.uint8)], r"\[4, 5\] values"),
+    ],
+)
+def test_pixels_refuses(images, message):
+    with pytest.raises(InputError, match=message):
+        pixels(images)
