@@ -14,7 +14,7 @@ from likewise.views.config import ViewConfig
 class Section(BaseModel):
     """A part of a recipe: unknown names are refused, and values are checked on assignment."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):

@@ -1,4 +1,4 @@
-"""What a recipe leaves open is decided here, from the images, before anything is trained, and written into the recipe."""
+"""What a recipe leaves open is decided here, from the images and before anything is trained."""
 
 from likewise.config import Recipe
 from likewise.data import ImageSource
@@ -90,7 +90,8 @@ def check_counts(recipe: Recipe, num_images: int) -> None:
         raise InputError(f"{num_images} images are too few to learn from; at least 4 are needed.")
     if batch > num_images:
         raise InputError(
-            f"a batch of {batch:,} is larger than the set of {num_images:,} images; choose --batch-size {num_images} or less."
+            f"a batch of {batch:,} is larger than the set of {num_images:,} images; "
+            f"choose --batch-size {num_images} or less."
         )
     if 0 < batch < 4:
         raise InputError(f"a batch of {batch} has too few negatives to learn from; choose --batch-size 4 or more.")

@@ -8,6 +8,8 @@ from typing import Any
 from likewise.config import Recipe
 from likewise.errors import InputError, unknown_name
 
+_LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
+
 
 def recipe_files() -> dict[str, Path]:
     """The recipes that come along, by name."""
@@ -39,7 +41,8 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) 
         3
     """
     tables = _start(origin)
-    for name, value in [*given.items(), *map(_parsed, settings)]:
+    settled = dict(map(_parsed, settings))
+    for name, value in [*given.items(), *settled.items()]:
         *sections, last = name.split(".")
         table = tables
         for section in sections:
@@ -47,11 +50,12 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) 
             if not isinstance(table, dict):
                 raise InputError(f"--set {name}: {section} is a value, not a section of the recipe.")
         table[last] = value
-    # a length that was given takes the place of the one in the recipe
-    lengths = [name for name in ("training.epochs", "training.minutes", "training.steps") if name in given]
-    if lengths:
-        for name in {"epochs", "minutes", "steps"} - {length.partition(".")[2] for length in lengths}:
-            tables["training"].pop(name, None)
+    # a length that was given takes the place of the one in the recipe, and one that was set that of both
+    for lengths in (_LENGTHS & settled.keys(), _LENGTHS & given.keys()):
+        if lengths and isinstance(tables["training"], dict):
+            for name in _LENGTHS - lengths:
+                tables["training"].pop(name.partition(".")[2], None)
+            break
     return Recipe.parse(tables)
 
 

@@ -1,11 +1,15 @@
 """Scores a run against labels, beside K-means on the same images: the only place where labels enter."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional
 
+from likewise.config import Recipe
 from likewise.data import ImageStore, load_images, open_source
 from likewise.errors import InputError
 from likewise.evaluation import (
@@ -20,7 +24,10 @@ from likewise.evaluation import (
 )
 from likewise.progress import say
 from likewise.runs import RunDirectory
-from likewise.workflow import assign, open_network
+from likewise.workflow import assign
+
+MOST_PIXEL_BYTES = 2 * 2**30
+REDUCED_SIDE = 32  # px
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,16 @@ class Scored:
     def names(self) -> list[str]:
         return [self.store.names[row] for row in self.rows]
 
-    def pixels(self) -> np.ndarray:
-        """The raw pixels, float32 [N, D] in 0..1."""
-        return pixels(self.store.read(self.rows[i : i + 1024]).numpy() for i in range(0, len(self.rows), 1024))
+    def pixels(self, side: int) -> np.ndarray:
+        """The raw pixels at `side` px, float32 [N, D] in 0..1."""
+        return pixels(self._blocks(side))
+
+    def _blocks(self, side: int) -> Iterator[np.ndarray]:
+        for start in range(0, len(self.rows), 1024):
+            block = self.store.read(self.rows[start : start + 1024])
+            if side < self.store.size:
+                block = functional.adaptive_avg_pool2d(block.float(), side).round().to(torch.uint8)
+            yield block.numpy()
 
 
 def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict[str, Any]:
@@ -73,7 +87,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         raise InputError(f"all labels are {names[0]!r}: a score needs two classes at least; is --labels right?")
     if not known.all():
         say(f"{int((~known).sum()):,} of {len(known):,} images have no label and are left out of the scores")
-    recipe, _, _ = open_network(run)
+    recipe = Recipe.read(run.recipe_file)
     num_clusters = recipe.method.num_clusters
     found = scored.clusters[known]
     evaluation = {
@@ -95,7 +109,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
 
 def _own_images(run: RunDirectory) -> Scored:
     """The images of the run itself, opened again where they were; the table of the run says which they are."""
-    recipe, _, _ = open_network(run)
+    recipe = Recipe.read(run.recipe_file)
     settings, table = recipe.data, run.assignments()
     if not settings.source:
         raise InputError("this run was made from images in memory; give them again with --data.")
@@ -137,10 +151,17 @@ def _kmeans_rows(
 ) -> list[dict[str, Any]]:
     """K-means on features and on pixels, fitted on the run's own images like the method itself."""
     say("comparing with K-means on the same features and on pixels")
+    store = own.store
+    # pixels of many large images do not fit into memory as floats; at 32 px K-means sees the same in them
+    fits = len(own.rows) * store.channels * store.size**2 * 4 <= MOST_PIXEL_BYTES
+    side = store.size if fits else min(store.size, REDUCED_SIDE)
+    pixel_name = "K-means on pixels" if side == store.size else f"K-means on pixels ({side} px)"
     rows = []
-    for name, of in (("K-means on the same features", lambda s: s.features), ("K-means on pixels", Scored.pixels)):
-        fitted = of(own)
-        found = kmeans(fitted, num_clusters, seed, None if scored is own else of(scored))
+    for name, of in (
+        ("K-means on the same features", lambda images: images.features),
+        (pixel_name, lambda images: images.pixels(side)),
+    ):
+        found = kmeans(of(own), num_clusters, seed, None if scored is own else of(scored))
         rows.append({"name": name, **cluster_scores(found[known], classes)})
     return rows
 

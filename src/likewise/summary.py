@@ -44,13 +44,15 @@ def _track_lines(metrics: dict[str, Any]) -> list[str]:
 
 def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The scores of a run as a table, and its worst classes."""
+    counts = f"{evaluation['num_images']:,} images, {evaluation['num_classes']:,} classes"
     lines = [
-        f"{evaluation['num_images']:,} images, {evaluation['num_classes']:,} classes, protocol {evaluation['protocol']}",
+        f"{counts}, protocol {evaluation['protocol']}",
         "",
         f"{'':30s} {'ACC':>6s} {'NMI':>6s} {'ARI':>6s} {'AMI':>6s}",
     ]
     for row in evaluation["rows"]:
-        lines.append(f"{row['name']:30s} " + " ".join(f"{row[key]:6.3f}" for key in ("acc", "nmi", "ari", "ami")))
+        scores = " ".join(f"{row[key]:6.3f}" for key in ("acc", "nmi", "ari", "ami"))
+        lines += [f"{row['name']:30s} {scores}"]
     lines += ["", f"{'class':24s}  images  cluster  recall  precision"]
     for entry in evaluation["per_class"][:MOST_CLUSTERS]:
         cluster = "none" if entry["cluster"] is None else str(entry["cluster"])

@@ -10,6 +10,7 @@ from likewise.assembly import Network, build_network, load_network, method_confi
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_budget, with_model
+from likewise.errors import InputError
 from likewise.evaluation import cluster_summary
 from likewise.inference import Embedded, embed, layout
 from likewise.inference.cache import cached_features
@@ -33,6 +34,7 @@ class Clustering:
 
     recipe: Recipe
     network: Network
+    machine: Machine
     store: ImageStore
     embedded: Embedded
     run: RunDirectory
@@ -53,14 +55,13 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     """
     if not resume:
         run.require_new()
-    check_counts(recipe, 2**62)
     source = open_source(data)
     # what is sure to fail should do so before thousands of images are decoded
     check_counts(recipe, len(source))
     recipe = with_model(recipe, source)
     method_config(recipe)
     store = _load(recipe, source)
-    recipe = _resolved(recipe, source, store)
+    recipe = _resolved(recipe, source, store, resume)
     machine = choose_machine(recipe.training.precision, recipe.training.compile, recipe.training.minutes)
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
@@ -74,7 +75,7 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     network.save(run.model_file)
     embedded = embed(network, store, machine)
     write_results(run, store, embedded, recipe, machine, outcome, network.track)
-    return Clustering(recipe, network, store, embedded, run)
+    return Clustering(recipe, network, machine, store, embedded, run)
 
 
 def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
@@ -84,11 +85,13 @@ def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
     return load_images(source, data.image_size, memory_bytes=memory, strict=data.strict, channels=channels)
 
 
-def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore) -> Recipe:
+def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore, resume: bool) -> Recipe:
     recipe = with_budget(recipe, len(store))
-    data = recipe.data
+    data, digest = recipe.data, source.digest()
+    if resume and data.digest != digest:
+        raise InputError("the images are not those that this run started with; put them back, or start a new run.")
     data.channels = 1 if store.channels == 1 else 3
-    data.source, data.digest, data.num_images = source.spec, source.digest(), len(store)
+    data.source, data.digest, data.num_images = source.spec, digest, len(store)
     return recipe
 
 
@@ -132,10 +135,8 @@ def _train(
 
 
 def write_skipped(run: RunDirectory, store: ImageStore) -> None:
-    """List the images that could not be read, and say so if there are any."""
+    """List the images that could not be read, with the reason."""
     run.write_skipped([(skipped.name, skipped.reason) for skipped in store.skipped])
-    if store.skipped:
-        say(f"{len(store.skipped):,} files could not be read and are left out; {run.skipped_file} lists them")
 
 
 def write_results(
@@ -161,6 +162,7 @@ def write_results(
     table = Assignments(names, plain.clusters, plain.confidence, plain.probabilities, positions)
     table.write(run.assignments_file)
     _write_thumbnails(run, store, embedded.rows, table)
+    write_skipped(run, store)  # of a set that is not in memory, an image may have become unreadable meanwhile
     metrics: dict[str, Any] = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": recipe.method.name,
@@ -208,7 +210,8 @@ def open_network(run: RunDirectory) -> tuple[Recipe, Network, Machine]:
     """Recipe and network of a finished run, and how to compute with them on this machine."""
     run.require_complete()
     recipe = Recipe.read(run.recipe_file)
-    machine = choose_machine("auto", compile=False)
+    # on a machine without bf16 instructions, fp32 is the faster one and gives the same clusters
+    machine = choose_machine("fp32" if recipe.training.precision == "fp32" else "auto", compile=False)
     return recipe, load_network(recipe, run.model_file), machine
 
 

@@ -35,7 +35,7 @@ def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
 
     count = len(features)
     tsne = TSNE(
-        perplexity=min(30.0, (count - 1) / 3),
+        perplexity=min(30, (count - 1) // 3),
         early_exaggeration_iter=100,
         n_iter=250,
         negative_gradient_method="fft" if count > 1000 else "bh",

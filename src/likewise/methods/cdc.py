@@ -42,8 +42,8 @@ class Embedding(NamedTuple):
     projections: Float[Tensor, "B D"]
 
     @property
-    def joint(self) -> Float[Tensor, "B K+D"]:
-        """[z_c ; z_n], of length sqrt(2): a dot product of two is c_ij + n_ij."""
+    def joint(self) -> Float[Tensor, "B joint"]:
+        """[z_c ; z_n] [B, K + D], of length sqrt(2): a dot product of two is c_ij + n_ij."""
         return torch.cat(self, dim=1)
 
     def halves(self) -> tuple["Embedding", "Embedding"]:

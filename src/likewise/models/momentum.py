@@ -31,6 +31,5 @@ class MomentumEncoder(nn.Module):
 
         Buffers are left alone: the copy's batch norm keeps its own running statistics.
         """
-        own, other = list(self.module.parameters()), list(module.parameters())
-        if own:
-            torch._foreach_lerp_(own, other, 1 - momentum)
+        for own, other in zip(self.module.parameters(), module.parameters(), strict=True):
+            own.lerp_(other, 1 - momentum)

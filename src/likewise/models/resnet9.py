@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from likewise.models.packed_conv import PackedConv2d
+
 
 def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
-    return nn.Sequential(*layers, nn.MaxPool2d(2)) if pool else nn.Sequential(*layers)
+    # pooling before norm and activation leaves a quarter of the pixels to both, and the maximum is the same
+    pooling = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(PackedConv2d(inputs, outputs), *pooling, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class ResNet9(nn.Module):
@@ -29,8 +28,8 @@ class ResNet9(nn.Module):
     def __init__(self, in_chans: int = 3, width: int = 32) -> None:
         super().__init__()
         self.num_features = 8 * width
-        self.stem = _block(in_chans, width)
-        self.stage1 = _block(width, 2 * width, pool=True)
+        self.stem = _block(in_chans, width, pool=True)
+        self.stage1 = _block(width, 2 * width)
         self.residual1 = nn.Sequential(_block(2 * width, 2 * width), _block(2 * width, 2 * width))
         self.stage2 = _block(2 * width, 4 * width, pool=True)
         self.stage3 = _block(4 * width, 8 * width, pool=True)

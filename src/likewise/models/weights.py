@@ -32,13 +32,18 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader has its own errors; all mean that this file is of no use
-        raise InputError(f"{path} cannot be read as weights: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path} cannot be read as weights: {first_line(error)}") from error
     for key in ("state_dict", "model", "model_state_dict", "teacher"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no table of tensors.")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, or its name where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_into(network: nn.Module, weights: Weights, origin: str) -> None:

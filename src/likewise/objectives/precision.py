@@ -19,8 +19,9 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
     """
 
     def raised(value: object) -> object:
-        half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-        return value.float() if half else value
+        if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
+            return value.float()
+        return value
 
     @wraps(function)
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:

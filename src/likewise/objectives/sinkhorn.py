@@ -29,9 +29,9 @@ def sinkhorn(scores: Float[Tensor, "B K"], epsilon: float, iterations: int = 3) 
         arXiv 2306.05439, Eq. 6; Cuturi, arXiv 1306.0895; Caron et al., SwAV, arXiv 2006.09882.
 
     Example:
-        >>> targets = sinkhorn(torch.tensor([[0.9, 0.8], [0.8, 0.1]]), epsilon=0.05)
-        >>> targets.round(decimals=2).tolist()  # both prefer the first cluster, and only one may have it
-        [[0.0, 1.0], [1.0, 0.0]]
+        >>> scores = torch.tensor([[0.9, 0.8], [0.8, 0.1]])  # both prefer the first cluster, and only one may have it
+        >>> sinkhorn(scores, epsilon=0.05).argmax(dim=1).tolist()
+        [1, 0]
     """
     log_plan = scores / epsilon
     log_rows, log_columns = math.log(scores.shape[0]), math.log(scores.shape[1])

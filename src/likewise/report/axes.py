@@ -32,5 +32,6 @@ def tick_label(value: float) -> str:
 
 
 def _round_step(rough: float) -> float:
+    """The nearest of 1, 2 and 5 times a power of ten, as ratios go."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return next((factor * power for factor in (1, 2, 5, 10) if rough <= factor * power * 1.0001), 10 * power)
+    return min((factor * power for factor in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / rough)))

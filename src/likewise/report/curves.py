@@ -74,7 +74,7 @@ def _curve(name: str, columns: dict[str, np.ndarray], steps: np.ndarray, x_label
         line=frame.line(at, middle),
         band=frame.band(at, low, high) if has_band else "",
         dots=frame.lone(at, middle),
-        x_ticks=[(frame.x(value), tick_label(value)) for value in ticks(frame.x_low, frame.x_high)],
+        x_ticks=[(frame.x(value), tick_label(value)) for value in ticks(frame.x_low, frame.x_high, about=5)],
         y_ticks=[(frame.y(value), tick_label(value)) for value in ticks(frame.y_low, frame.y_high)],
         x_label=x_label,
         note=f"not a number in {count(gaps)} of {count(len(finite))} rows" if gaps else "",
@@ -113,21 +113,22 @@ class _Frame:
         share = (min(max(value, self.y_low), self.y_high) - self.y_low) / (self.y_high - self.y_low)
         return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
 
+    def place(self, x: float, y: float) -> str:
+        return f"{self.x(x)} {self.y(y)}"
+
+    def path(self, x: np.ndarray, y: np.ndarray) -> str:
+        return "M" + " L".join(map(self.place, x.tolist(), y.tolist()))
+
     def line(self, x: np.ndarray, y: np.ndarray) -> str:
-        return " ".join(
-            "M" + " L".join(f"{self.x(x[i])} {self.y(y[i])}" for i in part) for part in _runs(y) if len(part) > 1
-        )
+        return " ".join(self.path(x[part], y[part]) for part in _runs(y) if len(part) > 1)
 
     def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
-        pieces = []
-        for part in _runs(low):
-            above = [f"{self.x(x[i])} {self.y(high[i])}" for i in part]
-            below = [f"{self.x(x[i])} {self.y(low[i])}" for i in part[::-1]]
-            pieces.append("M" + " L".join(above + below) + "Z")
-        return " ".join(pieces)
+        outlines = [(np.r_[part, part[::-1]], np.r_[high[part], low[part][::-1]]) for part in _runs(low)]
+        return " ".join(f"{self.path(x[there_and_back], y)}Z" for there_and_back, y in outlines)
 
     def lone(self, x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-        return [(self.x(x[part[0]]), self.y(y[part[0]])) for part in _runs(y) if len(part) == 1]
+        alone = [int(part[0]) for part in _runs(y) if len(part) == 1]
+        return [(self.x(float(x[at])), self.y(float(y[at]))) for at in alone]
 
 
 def _runs(values: np.ndarray) -> list[np.ndarray]:

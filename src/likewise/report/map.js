@@ -134,11 +134,14 @@ class ClusterMap {
     context.textAlign = "center";
     context.textBaseline = "middle";
     context.lineJoin = "round";
+    const written = []; // the largest clusters come first, and no label covers another
     for (const point of this.data.labels) {
       if (!this.isShown(point)) continue;
       const [x, y] = this.view.toScreen(points.x[point], points.y[point]);
       const words = String(points.cluster[point]);
       const width = context.measureText(words).width + 13;
+      if (written.some((other) => Math.abs(other.x - x) < (other.width + width) / 2 && Math.abs(other.y - y) < 24)) continue;
+      written.push({ x, y, width });
       context.beginPath();
       context.roundRect(x - width / 2, y - 11, width, 22, 11);
       context.fillStyle = this.paper;

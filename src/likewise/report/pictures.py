@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 1 << 20  # of one thumbnail in the file
 _MOST_PIXELS = 1 << 22
-TILE = 48  # pixels; a multiple of JPEG's 16-pixel blocks, so that no tile of a sheet bleeds into its neighbour
 SHEET_COLUMNS = 32
 
 
@@ -59,11 +58,13 @@ class Pictures:
         self._budget -= len(text)
         return text
 
-    def sheets(self, rows: np.ndarray) -> tuple[list[str], list[int]]:
+    def sheets(self, rows: np.ndarray, tile: int) -> tuple[list[str], list[int]]:
         """Sheets of small square pictures, `SHEET_COLUMNS` by `SHEET_COLUMNS` each.
 
         Args:
             rows: Which rows are wanted, int64 [M].
+            tile: Width and height of each picture; a multiple of JPEG's 16-pixel blocks, so that no picture bleeds into
+                its neighbour.
 
         Returns:
             The sheets as `data:` URIs, and for each tile in reading order the index in `rows` that it shows.
@@ -73,18 +74,18 @@ class Pictures:
         shown: list[int] = []
         sheets: list[Image.Image] = []
         for index, row in enumerate(rows):
-            picture = self.decode(int(row), TILE)
+            picture = self.decode(int(row), tile)
             if picture is None:
                 continue
             place = len(shown) % SHEET_COLUMNS**2
             if place == 0:
-                sheets.append(Image.new("RGB", (SHEET_COLUMNS * TILE, SHEET_COLUMNS * TILE), "#888"))
-            tile = ImageOps.fit(picture, (TILE, TILE))
-            sheets[-1].paste(tile, (place % SHEET_COLUMNS * TILE, place // SHEET_COLUMNS * TILE))
+                sheets.append(Image.new("RGB", (SHEET_COLUMNS * tile, SHEET_COLUMNS * tile), "#888"))
+            corner = (place % SHEET_COLUMNS * tile, place // SHEET_COLUMNS * tile)
+            sheets[-1].paste(ImageOps.fit(picture, (tile, tile)), corner)
             shown.append(index)
         if sheets:
             used = -(-((len(shown) - 1) % SHEET_COLUMNS**2 + 1) // SHEET_COLUMNS)
-            sheets[-1] = sheets[-1].crop((0, 0, SHEET_COLUMNS * TILE, used * TILE))
+            sheets[-1] = sheets[-1].crop((0, 0, SHEET_COLUMNS * tile, used * tile))
         return [_data_uri(sheet, quality=68) for sheet in sheets], shown
 
     def decode(self, row: int, size: int) -> "Image | None":

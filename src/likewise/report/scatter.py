@@ -9,13 +9,14 @@ import numpy as np
 
 from likewise.report.clusters import certain
 from likewise.report.palette import MOST, palette
-from likewise.report.pictures import SHEET_COLUMNS, TILE, Pictures
+from likewise.report.pictures import SHEET_COLUMNS, Pictures
 from likewise.report.reading import plain
 from likewise.runs import Assignments
 
 MOST_POINTS = 100_000
 MOST_TILES = 6_000
 MOST_LABELS = 40
+_TILE_SIZES = ((2_000, 80), (3_000, 64), (MOST_TILES, 48))  # pixels of each picture, the more of them the fewer
 _NAME_CHARACTERS = 8_000_000  # of all names together
 
 
@@ -40,7 +41,8 @@ def scatter(assignments: Assignments, pictures: Pictures) -> Scatter | None:
     places, extent = _unit(assignments.positions[rows].astype(np.float64))
     with_picture = np.array([row in pictures for row in rows], dtype=bool)
     tiles = thinned(np.flatnonzero(with_picture), MOST_TILES)
-    sheets, shown = pictures.sheets(rows[tiles])
+    tile = next(size for most, size in _TILE_SIZES if len(tiles) <= most)
+    sheets, shown = pictures.sheets(rows[tiles], tile)
     clusters = assignments.clusters[rows]
     payload = {
         "x": _packed(places[:, 0] * 65535, "<u2"),
@@ -50,7 +52,7 @@ def scatter(assignments: Assignments, pictures: Pictures) -> Scatter | None:
         "confidence": _packed(certain(assignments)[rows] * 255, "u1"),
         "names": _names([assignments.names[row] for row in rows]),
         "sheets": sheets,
-        "tile": TILE,
+        "tile": tile,
         "columns": SHEET_COLUMNS,
         "tiles": _packed(tiles[shown], "<u4"),
         "labels": _labels(places, clusters),

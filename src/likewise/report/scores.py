@@ -86,7 +86,7 @@ def _cells(rows: list[dict[str, Any]], shown: list[str]) -> list[tuple[str, list
     made = []
     for row in rows:
         values = [(name, number(row.get(name))) for name in shown]
-        cells = [Cell("–") if v is None else Cell(score(v), name in best and v == best[name]) for name, v in values]
+        cells = [Cell("-") if v is None else Cell(score(v), name in best and v == best[name]) for name, v in values]
         made.append((text(row.get("name"), 120) or "unnamed", cells))
     return made
 
@@ -99,9 +99,9 @@ def _class_row(row: dict[str, Any]) -> tuple[str, list[str]]:
     images = number(row.get("images"))
     shares = [number(row.get(name)) for name in ("recall", "precision")]
     return text(row.get("class"), 80) or "unnamed", [
-        count(images) if images is not None else "–",
-        text(row.get("cluster"), 20) or "–",
-        *("–" if value is None else score(value) for value in shares),
+        count(images) if images is not None else "-",
+        text(row.get("cluster"), 20) or "-",
+        *("-" if value is None else score(value) for value in shares),
     ]
 
 

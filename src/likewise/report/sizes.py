@@ -99,19 +99,19 @@ def _by_size(sizes: np.ndarray, balanced: float) -> Columns:
     columns = [
         Column(
             x=round(_LEFT + place * width, 3),
-            y=_height(sizes[cluster], top),
+            y=_height(size, top),
             width=round(width * (0.8 if len(order) < 150 else 1.02), 3),
-            height=round(_HEIGHT - _BOTTOM - _height(sizes[cluster], top), 2),
-            colour=int(cluster) % MOST,
-            hint=f"cluster {cluster}: {count(sizes[cluster])}",
+            height=round(_HEIGHT - _BOTTOM - _height(size, top), 2),
+            colour=cluster % MOST,
+            hint=f"cluster {cluster}: {count(size)}",
         )
-        for place, cluster in enumerate(order)
-        if sizes[cluster]
+        for place, (cluster, size) in enumerate(zip(order.tolist(), sizes[order].tolist(), strict=True))
+        if size
     ]
     return Columns(
         columns=columns,
         x_ticks=[],
-        y_ticks=[(_height(value, top), tick_label(value)) for value in ticks(0.0, top)],
+        y_ticks=[(_height(value, top), tick_label(value)) for value in ticks(0.0, top, about=5)],
         x_label="clusters, the largest first",
         line=_height(balanced, top),
         description=f"Sizes of {count(len(sizes))} clusters, from {count(sizes.max())} to {count(sizes.min())} images",
@@ -139,7 +139,7 @@ def _histogram(confidence: np.ndarray) -> Columns:
     return Columns(
         columns=columns,
         x_ticks=[(round(_LEFT + bins * width * value, 1), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)],
-        y_ticks=[(_height(value, top), f"{100 * value:g} %") for value in ticks(0.0, top)],
+        y_ticks=[(_height(value, top), f"{100 * value:g} %") for value in ticks(0.0, top, about=5)],
         x_label="confidence",
         line=None,
         description=f"Confidences of all images: {percent(float((confidence > SURE).mean()))} are above {SURE}",
@@ -147,4 +147,4 @@ def _histogram(confidence: np.ndarray) -> Columns:
 
 
 def _height(value: float, top: float) -> float:
-    return round(_HEIGHT - _BOTTOM - float(value) / top * (_HEIGHT - _BOTTOM - _TOP), 2)
+    return round(_HEIGHT - _BOTTOM - value / top * (_HEIGHT - _BOTTOM - _TOP), 2)

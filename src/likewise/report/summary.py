@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,13 @@ from likewise.report.sizes import SURE
 from likewise.report.wording import count, percent, plural
 from likewise.runs import Assignments, RunDirectory
 
-PRETRAINED_NOTICE = (
+_PRETRAINED = (
     "The backbone was trained with labels (ImageNet): this is not an unsupervised result. "
     "Compare it only with others that started from such a backbone."
+)
+_UNKNOWN = (
+    "Whether the weights of the backbone were trained with labels is not known; "
+    "if they were, this is not an unsupervised result."
 )
 _MOST_EMPTY = 30
 
@@ -29,6 +33,7 @@ class Summary:
     sentence: str
     facts: list[tuple[str, str]]
     label_pretrained: bool
+    notice: str
     warnings: list[str] = field(default_factory=list)
     empty: str = ""
 
@@ -46,9 +51,16 @@ def summary(
         sentence=_sentence(assignments, num_skipped),
         facts=[(name, said) for name, said in _facts(run, assignments, metrics, recipe, source) if said],
         label_pretrained=metrics.get("label_pretrained") is True,
+        notice=_notice(metrics),
         warnings=[said for warning in warnings[:20] if (said := text(warning, 600))],
         empty=_empty(assignments),
     )
+
+
+def _notice(metrics: dict[str, Any]) -> str:
+    if metrics.get("label_pretrained") is True:
+        return _PRETRAINED
+    return _UNKNOWN if metrics.get("track") == "unknown" else ""
 
 
 def _sentence(assignments: Assignments, num_skipped: int) -> str:
@@ -88,7 +100,8 @@ def _facts(
 def _finished(run: RunDirectory, metrics: dict[str, Any]) -> str:
     said = first_text(metrics, "finished", "finished_at", "created", "date")
     try:
-        return f"{datetime.fromisoformat(said):%Y-%m-%d %H:%M}"
+        when = datetime.fromisoformat(said)
+        return f"{when:%Y-%m-%d %H:%M}" + (" UTC" if when.utcoffset() == timedelta(0) else "")
     except ValueError:
         pass
     if not run.metrics_file.is_file():

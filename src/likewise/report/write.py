@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likewise.report.clusters import OPEN_CARDS, cluster_cards
 from likewise.report.curves import curves
@@ -15,9 +16,12 @@ from likewise.report.scatter import scatter, script_json
 from likewise.report.scores import evaluations
 from likewise.report.settings import parsed, read_recipe, settings
 from likewise.report.sizes import cluster_sizes
-from likewise.report.summary import PRETRAINED_NOTICE, summary
+from likewise.report.summary import summary
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _SCRIPTS = ("page.js", "points.js", "gestures.js", "map.js")
 _MOST_SKIPPED = 200
@@ -41,6 +45,13 @@ def write_report(run: RunDirectory) -> Path:
 
 def render(run: RunDirectory) -> str:
     """The report of a run as HTML."""
+    page = _template().render(_content(run))
+    # a lone surrogate from a JSON escape has no UTF-8
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _template() -> "Template":
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     environment = Environment(
@@ -50,9 +61,7 @@ def render(run: RunDirectory) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("template.html").render(_content(run))
-    # a lone surrogate from a JSON escape has no UTF-8
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return environment.get_template("template.html")
 
 
 def _content(run: RunDirectory) -> dict[str, Any]:
@@ -67,7 +76,6 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     points = scatter(assignments, pictures) if len(assignments) else None
     return {
         "head": summary(run, assignments, metrics, recipe, len(skipped)),
-        "pretrained_notice": PRETRAINED_NOTICE,
         "cards": cards,
         "open_cards": OPEN_CARDS,
         "pictures_cut": pictures.is_exhausted,

@@ -1,6 +1,5 @@
 """The table of a clustering: which image is in which cluster, and how sure that is."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import IO
 import numpy as np
 
 from likewise.errors import InputError
-from likewise.runs.files import replacing
+from likewise.runs.files import csv_writer, replacing
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Assignments:
 
     def write_csv(self, file: IO[str], probabilities: bool = False) -> None:
         """Write `image,cluster,confidence` rows, and a column a cluster with `probabilities`."""
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_writer(file)
         extra = [f"probability_{k}" for k in range(self.num_clusters)] if probabilities else []
         writer.writerow(["image", "cluster", "confidence", *extra])
         for row, name in enumerate(self.names):
@@ -94,26 +93,49 @@ class Assignments:
         Raises:
             InputError: If the file is not such a table, or its values cannot be true.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            table = pq.read_table(path)
-            names = table["image"].to_pylist()
-            clusters = table["cluster"].to_numpy().astype(np.int64)
-            confidence = table["confidence"].to_numpy().astype(np.float32)
-            lists = table["probabilities"].combine_chunks()
-            probabilities = np.asarray(lists.flatten(), dtype=np.float32).reshape(len(names), lists.type.list_size)
-            positions = None
-            if "x" in table.column_names:
-                positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
-        except (pa.ArrowException, KeyError, ValueError, AttributeError, TypeError, ZeroDivisionError) as error:
+            table = cls(*_columns(path))
+        except _NOT_A_TABLE as error:
             raise InputError(
                 f"{path} is not a table of assignments ({error}); make it again with `likewise cluster`."
             ) from error
-        if len(clusters) and not 0 <= clusters.min() <= clusters.max() < probabilities.shape[1]:
-            raise InputError(f"{path} names clusters outside 0..{probabilities.shape[1] - 1}; the file is damaged.")
-        return cls(names, clusters, confidence, probabilities, positions)
+        clusters, top = table.clusters, table.num_clusters - 1
+        if len(clusters) and not 0 <= clusters.min() <= clusters.max() <= top:
+            raise InputError(f"{path} names clusters outside 0..{top}; the file is damaged.")
+        if not all(_within(values, 0, 1) for values in (table.confidence, table.probabilities)):
+            raise InputError(f"{path} holds probabilities outside 0..1; the file is damaged.")
+        if table.positions is not None and not np.isfinite(table.positions).all():
+            raise InputError(f"{path} holds positions that are no numbers; the file is damaged.")
+        return table
+
+
+# what pyarrow raises for a file that is none of its own, or has other columns than ours; its errors are among these
+_NOT_A_TABLE = (OSError, KeyError, ValueError, AttributeError, TypeError, NotImplementedError, ZeroDivisionError)
+
+
+def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    if gaps := [name for name in table.column_names if table[name].null_count]:
+        raise ValueError(f"there are gaps in {', '.join(gaps)}")
+    if not (pa.types.is_string(table["image"].type) and pa.types.is_integer(table["cluster"].type)):
+        raise TypeError("image must be text and cluster whole numbers")
+    names = table["image"].to_pylist()
+    clusters = table["cluster"].to_numpy().astype(np.int64)
+    confidence = table["confidence"].to_numpy().astype(np.float32)
+    lists = table["probabilities"].combine_chunks()
+    probabilities = np.asarray(lists.flatten(), dtype=np.float32).reshape(len(names), lists.type.list_size)
+    positions = None
+    if "x" in table.column_names:
+        positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
+    return names, clusters, confidence, probabilities, positions
+
+
+def _within(values: np.ndarray, low: float, high: float) -> bool:
+    """Whether all values are numbers from `low` to `high`, but for rounding."""
+    return bool(((values >= low - 1e-3) & (values <= high + 1e-3)).all())
 
 
 def write_thumbnails(path: Path, rows: np.ndarray, images: Iterator[np.ndarray]) -> None:
@@ -141,8 +163,20 @@ def write_thumbnails(path: Path, rows: np.ndarray, images: Iterator[np.ndarray])
 
 
 def read_thumbnails(path: Path) -> dict[int, bytes]:
-    """The JPEG bytes of each row that has a picture. They come from a file: decode them before trusting them."""
+    """The JPEG bytes of each row that has a picture. They come from a file: decode them before trusting them.
+
+    Raises:
+        InputError: If the file is not such a table.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
-    return dict(zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True))
+    try:
+        table = pq.read_table(path)
+        if not (pa.types.is_integer(table["row"].type) and pa.types.is_binary(table["jpeg"].type)):
+            raise TypeError("row must be whole numbers and jpeg bytes")
+        if table["row"].null_count or table["jpeg"].null_count:
+            raise ValueError("there are gaps")
+        return dict(zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True))
+    except _NOT_A_TABLE as error:
+        raise InputError(f"{path} is not a table of thumbnails ({error}); delete it to go on without them.") from error

@@ -24,7 +24,7 @@ import numpy as np
 
 from likewise.errors import InputError
 from likewise.runs.assignments import Assignments, read_thumbnails
-from likewise.runs.files import replacing, write_json
+from likewise.runs.files import csv_writer, replacing, write_json
 
 FEATURES = ("backbone", "categorical", "instance")
 
@@ -146,7 +146,9 @@ class RunDirectory:
             return {}
         with self.log_file.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        return {name: np.array([_number(row.get(name)) for row in rows]) for name in (rows[0] if rows else [])}
+        # a damaged row may be longer than the header; what has no name is left out
+        names = [name for name in (rows[0] if rows else []) if name is not None]
+        return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
 
     def features(self, part: str) -> np.ndarray:
         """One part of the features, memory-mapped, float32 [N, dimensions].
@@ -175,7 +177,7 @@ class RunDirectory:
     def write_skipped(self, skipped: list[tuple[str, str]]) -> None:
         """Replace the list of images that could not be read."""
         with replacing(self.skipped_file) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv_writer(file)
             writer.writerow(["image", "reason"])
             writer.writerows(skipped)
 

@@ -1,12 +1,13 @@
 """Writing files so that a reader sees the old content or the new one, and never half of either."""
 
+import csv
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @contextmanager
@@ -57,3 +58,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value
+
+
+def csv_writer(file: IO[str]) -> Any:
+    """A `csv.writer` whose lines end with a line feed, and whose cells may hold any character."""
+    # before Python 3.13, csv puts a cell with a carriage return into quotes only where its own lines end with one
+    return csv.writer(_LineFeeds(file), lineterminator="\r\n")
+
+
+class _LineFeeds:
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        return self._file.write(line.removesuffix("\r\n") + "\n")

@@ -1,16 +1,17 @@
 """What happens around the training steps: progress, curves, health, the budget, checkpoints."""
 
 import csv
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from likewise.errors import RunError
-from likewise.progress import Tracker, format_seconds, say
+from likewise.progress import Tracker, say
 from likewise.runs.files import replacing
 from likewise.training.health import Window, findings
 from likewise.training.plan import Plan
@@ -68,7 +69,9 @@ class Budget(L.Callback):
         self._start = time.monotonic()
         self._stop_when_done(trainer)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.plan.total_steps is None:
             self._measure(trainer.global_step)
         self._stop_when_done(trainer)
@@ -103,7 +106,7 @@ class Curves(L.Callback):
         batch_size: B.
     """
 
-    COLUMNS = (
+    COLUMNS: ClassVar[list[str]] = [
         "step",
         "epoch",
         "seconds",
@@ -113,7 +116,7 @@ class Curves(L.Callback):
         "cluster_loss",
         "size_entropy",
         "largest_share",
-    )
+    ]
 
     def __init__(self, path: Path, plan: Plan, num_clusters: int) -> None:
         self.path, self.plan, self.num_clusters = path, plan, num_clusters
@@ -123,7 +126,7 @@ class Curves(L.Callback):
         self._before = 0.0  # seconds trained before a resume
 
     def _new_window(self) -> Window:
-        return Window(torch.zeros(self.num_clusters, dtype=torch.long))
+        return Window(self.num_clusters)
 
     def seconds(self) -> float:
         """Seconds of training so far, over all resumes."""
@@ -141,7 +144,13 @@ class Curves(L.Callback):
             writer.writeheader()
             writer.writerows(kept)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # a row averages over steps of its own epoch only: a resume, which starts at an epoch, writes the same rows
+        self._window = self._new_window()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._window.add(outputs)
         if trainer.global_step % LOG_EVERY and trainer.global_step != self.plan.total_steps:
             return
@@ -182,7 +191,10 @@ class Health(L.Callback):
     def __init__(self, plan: Plan, num_clusters: int, batch_size: int) -> None:
         self.plan, self.num_clusters, self.batch_size = plan, num_clusters, batch_size
         self.warnings: dict[str, str] = {}
-        self._window = Window(torch.zeros(num_clusters, dtype=torch.long))
+        self._window = self._new_window()
+
+    def _new_window(self) -> Window:
+        return Window(self.num_clusters)
 
     def state_dict(self) -> dict[str, Any]:
         return {"warnings": self.warnings}
@@ -190,22 +202,34 @@ class Health(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.warnings = dict(state_dict["warnings"])
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
-        step = trainer.global_step
-        if not torch.isfinite(outputs["loss"]):
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._window.add(outputs)
+        if trainer.global_step % LOG_EVERY == 0:
+            self._look(trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._look(
+            trainer.global_step
+        )  # before the checkpoint is written: a broken network must not replace a good one
+
+    def _look(self, step: int) -> None:
+        # one NaN makes the sum NaN, so that a look now and then misses none
+        if self._window.steps and not math.isfinite(loss := self._window.mean("loss")):
             raise Diverged(
-                f"the training diverged: the loss was {float(outputs['loss'])} at step {step}. "
+                f"the training diverged: the loss was {loss} by step {step}. "
                 "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 (--precision fp32)."
             )
-        self._window.add(outputs)
-        # a look needs images enough that the sizes of clusters mean something
+        # sizes of clusters mean something only with images enough
         if int(self._window.counts.sum()) < max(1000, 50 * self.num_clusters) or self.plan.total_steps is None:
             return
-        for kind, sentence in findings(self._window, self.batch_size, step / self.plan.total_steps).items():
+        progress = step / self.plan.total_steps if step > self.plan.warmup_steps else 0.0
+        for kind, sentence in findings(self._window, self.batch_size, progress).items():
             if kind not in self.warnings:
                 self.warnings[kind] = f"step {step}: {sentence}."
                 say(f"warning: {self.warnings[kind]}")
-        self._window = Window(torch.zeros(self.num_clusters, dtype=torch.long))
+        self._window = self._new_window()
 
 
 class Diverged(RunError):
@@ -223,12 +247,12 @@ class Progress(L.Callback):
             say(f"resuming after step {trainer.global_step:,}, epoch {trainer.current_epoch}")
             self.tracker.start_at(trainer.global_step)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.plan.total_steps is not None:
             self.tracker.set_total(self.plan.total_steps)
-        self.tracker.advance(1, f"epoch {trainer.current_epoch + 1}, loss {float(outputs['loss']):.3f}")
-
-
-def summary_line(seconds: float, steps: int, images_per_second: float) -> str:
-    """What training took, in words."""
-    return f"trained {steps:,} steps in {format_seconds(seconds)}, {images_per_second:,.0f} images/s"
+        note = ""
+        if trainer.global_step % LOG_EVERY == 0:  # reading a loss makes a GPU wait
+            note = f"epoch {trainer.current_epoch + 1}, loss {float(outputs['loss']):.3f}"
+        self.tracker.advance(1, note)

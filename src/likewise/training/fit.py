@@ -1,5 +1,6 @@
 """Training through Lightning: a method, its batches, and a run directory for what comes of it."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,9 +128,16 @@ def train(
     return Outcome(steps, -(-steps // batches.steps_per_epoch), seconds, rate, list(health.warnings.values()))
 
 
+def _quieten_lightning() -> None:
+    """What Lightning says of devices and products at the start is said by `Machine`, in one line."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     from lightning.pytorch.loggers import TensorBoardLogger
 
+    _quieten_lightning()
     return L.Trainer(
         accelerator=machine.device,
         devices=1,
@@ -147,7 +155,7 @@ def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.T
 
 def _fit(trainer: L.Trainer, module: MethodTraining, checkpoint: Path | None, folder: Path) -> None:
     with warnings.catch_warnings():
-        # advice about DataLoaders and loggers that are deliberately not used here
+        # advice about DataLoaders and checkpoints that are deliberately not used here
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(module, ckpt_path=checkpoint)

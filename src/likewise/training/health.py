@@ -1,7 +1,6 @@
 """Notices a run that goes wrong while it runs, and says in words what is wrong and what helps."""
 
 import math
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,38 +9,46 @@ STUCK_SHARE = 0.02  # the cluster loss is "still at ln K" within this share of i
 EMPTY_SHARE = 0.2  # a cluster is "almost empty" below this share of its fair size
 
 
-@dataclass
 class Window:
-    """What is counted between two looks.
+    """What is counted between two looks. Everything stays on the device until it is asked for.
 
-    Attributes:
-        counts: Images per predicted cluster, int64 [K].
-        losses: Sums of the loss terms.
-        steps: How many steps were counted.
+    Args:
+        num_clusters: K.
     """
 
-    counts: Tensor
-    losses: dict[str, float] = field(default_factory=dict)
-    steps: int = 0
+    def __init__(self, num_clusters: int) -> None:
+        self.num_clusters, self.steps = num_clusters, 0
+        self._counts: Tensor | None = None
+        self._losses: dict[str, Tensor] = {}
 
     def add(self, output: dict[str, Tensor]) -> None:
-        """Count one training step's output."""
-        self.counts += torch.bincount(output["logits"].argmax(dim=1).cpu(), minlength=len(self.counts))
+        """Count one training step's output: its predicted clusters and its loss terms."""
+        counts = torch.bincount(output["logits"].argmax(dim=1), minlength=self.num_clusters)
+        self._counts = counts if self._counts is None else self._counts + counts
         for name, value in output.items():
             if value.ndim == 0:
-                self.losses[name] = self.losses.get(name, 0.0) + float(value)
+                value = value.detach()
+                self._losses[name] = self._losses[name] + value if name in self._losses else value
         self.steps += 1
 
+    @property
+    def counts(self) -> Tensor:
+        """Images per predicted cluster, int64 [K], on the CPU."""
+        return torch.zeros(self.num_clusters, dtype=torch.long) if self._counts is None else self._counts.cpu()
+
     def mean(self, name: str) -> float:
-        """Mean of a loss term, NaN if it was not there."""
-        return self.losses.get(name, math.nan) / max(self.steps, 1)
+        """Mean of a loss term, NaN if it was not there or one of its values was NaN."""
+        return float(self._losses[name]) / self.steps if name in self._losses else math.nan
 
     def figures(self) -> dict[str, float]:
         """Mean losses, the entropy of the cluster sizes (1 is balanced) and the share of the largest cluster."""
-        shares = self.counts.double() / max(int(self.counts.sum()), 1)
+        counts = self.counts
+        shares = counts.double() / max(int(counts.sum()), 1)
         entropy = float(-torch.special.xlogy(shares, shares).sum()) / math.log(len(shares))
-        figures = {"size_entropy": entropy, "largest_share": float(shares.max())}
-        return {name: self.mean(name) for name in self.losses} | figures
+        return {name: self.mean(name) for name in self._losses} | {
+            "size_entropy": entropy,
+            "largest_share": float(shares.max()),
+        }
 
 
 def findings(window: Window, batch_size: int, progress: float) -> dict[str, str]:
@@ -58,7 +65,8 @@ def findings(window: Window, batch_size: int, progress: float) -> dict[str, str]
     if window.steps == 0 or progress < 0.1:
         return {}
     found: dict[str, str] = {}
-    clusters, total = len(window.counts), int(window.counts.sum())
+    counts, clusters = window.counts, window.num_clusters
+    total = int(counts.sum())
     figures = window.figures()
     fair = total / clusters
     if figures["largest_share"] > max(0.5, 3 / clusters) or figures["size_entropy"] < 0.5:
@@ -66,7 +74,7 @@ def findings(window: Window, batch_size: int, progress: float) -> dict[str, str]
             f"the clusters are collapsing: {figures['largest_share']:.0%} of the images are in one of {clusters}. "
             "A higher cluster_weight or a lower epsilon keeps them balanced"
         )
-    elif fair >= 20 and (few := int((window.counts < EMPTY_SHARE * fair).sum())):
+    elif fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
         found["empty"] = (
             f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. "
             "If that stays, there may be fewer groups than -k asks for"

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from likewise._version import __version__
+
 COMPILE_FROM_MINUTES = 20.0  # compiling takes about a minute on two cores; a shorter run does not earn that back
 
 
@@ -105,8 +107,6 @@ def keep_freed_memory() -> bool:
 
 def machine_facts(machine: Machine) -> dict[str, str]:
     """What a figure has to name: processor, versions, how it was computed."""
-    import likewise
-
     return {
         "computed on": machine.describe(),
         "processor": _processor_name(),
@@ -114,7 +114,7 @@ def machine_facts(machine: Machine) -> dict[str, str]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "likewise": likewise.__version__,
+        "likewise": __version__,
     }
 
 

@@ -1,4 +1,4 @@
-"""How many steps there are, and the learning rate of each: pure functions of the step, so that a resume needs no state."""
+"""How many steps there are, and the learning rate of each: functions of the step, so that a resume needs no state."""
 
 import math
 from dataclasses import dataclass

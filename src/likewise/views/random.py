@@ -24,11 +24,11 @@ class Draws:
 
     def chance(self, probability: float) -> Tensor:
         """bool [B], true with this probability."""
-        return self.uniform(0, 1) < probability
+        return self.uniform(0.0, 1.0) < probability
 
     def permutation(self, size: int) -> Tensor:
         """int64 [B, size], a random order of 0..size-1 in each row."""
-        return self.uniform(0, 1, size).argsort(dim=1)
+        return self.uniform(0.0, 1.0, size).argsort(dim=1)
 
 
 def crop_boxes(
@@ -56,8 +56,9 @@ def crop_boxes(
     found = fits.any(dim=1)
     wide = torch.where(found, wide.gather(1, first)[:, 0], width)
     tall = torch.where(found, tall.gather(1, first)[:, 0], height)
-    top = (draws.uniform(0, 1) * (height - tall + 1)).long().clamp(max=height - 1)
-    left = (draws.uniform(0, 1) * (width - wide + 1)).long().clamp(max=width - 1)
+    # a number just below 1 times a large range rounds up to the range itself in float32
+    top = (draws.uniform(0.0, 1.0) * (height - tall + 1)).long().minimum(height - tall)
+    left = (draws.uniform(0.0, 1.0) * (width - wide + 1)).long().minimum(width - wide)
     return top, left, tall, wide
 
 

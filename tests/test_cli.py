@@ -1,0 +1,192 @@
+"""The command line as a person meets it: in a process of its own, with exit codes and words."""
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from likewise.cli import app, main
+
+COMMANDS = ["cluster", "assign", "evaluate", "report", "export", "list", "demo"]
+SMALL = ["--set", "training.steps=6", "--set", "method.settings.hidden_dim=32", "--batch-size", "16"]
+
+
+def likewise(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    words = [sys.executable, "-W", "error::DeprecationWarning:likewise", "-m", "likewise", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+
+
+def run_here(*arguments: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run a command in this process, through the same door; gives exit code, output and errors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["likewise", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "my photos"
+    generator = np.random.default_rng(0)
+    for number in range(40):
+        path = folder / ("left", "right")[number % 2] / f"{number} \"q\" 'é'.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 120, (16, 16, 3)) + 100 * (number % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    return run, likewise("cluster", photos, "-k", 2, "-o", run, *SMALL)
+
+
+def test_the_main_job_in_a_pipe(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    run, result = finished
+    assert result.returncode == 0, result.stderr
+    assert "40 images in 2 clusters" in result.stdout
+    assert f"report: {run}/report.html" in result.stdout
+    assert (run / "report.html").is_file()
+    assert "\x1b" not in result.stdout + result.stderr, "escape sequences have no place in a pipe"
+    assert "Traceback" not in result.stderr
+
+
+def test_assign_prints_a_table_and_nothing_else(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], photos: Path
+) -> None:
+    result = likewise("assign", finished[0], photos / "left", "--probabilities")
+    assert result.returncode == 0, result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 20
+    assert {row["cluster"] for row in rows} <= {"0", "1"}
+    assert float(rows[0]["probability_0"]) + float(rows[0]["probability_1"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_what_comes_after_a_run(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = finished[0]
+    code, output, _ = run_here("evaluate", run, "--labels", "folders", capsys=capsys)
+    assert code == 0
+    assert "K-means on pixels" in output
+    assert run_here("report", run, capsys=capsys)[0] == 0
+    assert run_here("export", run, "--to", tmp_path / "sorted", "--csv", tmp_path / "t.csv", capsys=capsys)[0] == 0
+    assert len(list((tmp_path / "sorted").rglob("*.png"))) == 40
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 41
+    code, _, errors = run_here("export", run, "--to", tmp_path / "sorted", capsys=capsys)
+    assert code == 2
+    assert "nothing is overwritten" in errors
+    code, _, errors = run_here("cluster", photos, "-k", 2, "-o", run, capsys=capsys)
+    assert code == 2
+    assert "holds a run already" in errors
+    code, _, errors = run_here("cluster", "--resume", "-o", run, capsys=capsys)
+    assert code == 2
+    assert "has finished" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["cluster"], 2, "-o"),
+        (["cluster", "-o", "run"], 2, "which images"),
+        (["cluster", "PHOTOS", "-o", "run"], 2, "-k"),
+        (["cluster", "PHOTOS", "-k", "1", "-o", "run"], 2, "at least 2"),
+        (["cluster", "PHOTOS", "-k", "41", "-o", "run"], 2, "40 images cannot fill 41"),
+        (["cluster", "PHOTOS", "-k", "2", "--batch-size", "64", "-o", "run"], 2, "--batch-size 40"),
+        (["cluster", "PHOTOS", "-k", "2", "--minutes", "1", "--epochs", "1", "-o", "run"], 2, "one of them"),
+        (["cluster", "PHOTOS", "-k", "2", "-o", "run", "--set", "training.sede=1"], 2, "training.seed"),
+        (["cluster", "PHOTOS", "-k", "2", "-o", "run", "--recipe", "fashion-demo"], 2, "fashion-mnist-demo"),
+        (["cluster", "PHOTOS", "-k", "2", "-o", "run", "--precision", "fp8"], 2, "precision"),
+        (["cluster", "EMPTY", "-k", "2", "-o", "run"], 2, "no images"),
+        (["cluster", "nowhere", "-k", "2", "-o", "run"], 2, "nowhere"),
+        (["cluster", "BROKEN", "-k", "2", "-o", "run", "--strict"], 2, "broken.png"),
+        (["cluster", "PHOTOS", "-k", "two", "-o", "run"], 2, "-k"),
+        (["cluster", "--resume", "-o", "run"], 2, "no run"),
+        (["assign", "nowhere", "PHOTOS"], 2, "no run in nowhere"),
+        (["evaluate", "nowhere", "--labels", "folders"], 2, "no run in nowhere"),
+        (["report", "nowhere"], 2, "no run in nowhere"),
+        (["export", "nowhere", "--to", "x"], 2, "no run in nowhere"),
+        (["list", "recipe"], 2, "recipes"),
+        (["clutser"], 2, "cluster"),
+    ],
+)
+def test_what_was_asked_wrongly_is_said(
+    arguments: list[str],
+    code: int,
+    message: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (number * 60, 0, 0)).save(broken / f"{number}.png")
+    (broken / "broken.png").write_bytes(b"no image")
+    places = {"PHOTOS": str(photos), "EMPTY": str(tmp_path / "empty"), "BROKEN": str(broken)}
+    got, _, errors = run_here(*[places.get(word, word) for word in arguments], capsys=capsys)
+    assert got == code
+    assert message in errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"likewise {command}" in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("table", ["methods", "backbones", "data", "views", "recipes"])
+def test_lists(table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, _ = run_here("list", table, capsys=capsys)
+    assert code == 0
+    assert output.strip()
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    probe = "import sys; sys.argv = ['likewise', '--help']\nfrom likewise.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    probe += "assert not {'torch', 'lightning', 'sklearn', 'numpy', 'pydantic'} & set(sys.modules), 'heavy import'"
+    subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_result(photos: Path, tmp_path: Path) -> None:
+    slow = ["--set", "training.steps=400", "--set", "method.settings.hidden_dim=32", "--batch-size", "20", "-k", "2"]
+    words = [sys.executable, "-m", "likewise", "cluster", str(photos), *slow, "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "likewise cluster --resume" in errors
+    assert "Traceback" not in errors
+    resumed = likewise("cluster", "--resume", "-o", tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming after step" in resumed.stderr
+    whole = likewise("cluster", photos, *slow, "-o", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "whole"))
+    assert one == other

@@ -1,0 +1,172 @@
+"""What is decided where a recipe leaves it open, and what is said where that cannot work."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from likewise.config import Recipe
+from likewise.data import ImageSource, open_source
+from likewise.defaults import check_counts, with_budget, with_model
+from likewise.errors import InputError
+from likewise.recipe_book import make_recipe
+from likewise.views import VIEWS, ViewConfig
+
+
+class Sized(ImageSource):
+    """Images of which only the size is known."""
+
+    kind = "memory"
+
+    def __init__(self, *sides: tuple[int, int]) -> None:
+        self.sides, self.names = sides, [str(i) for i in range(len(sides))]
+
+    def read(self, index: int, size: int) -> np.ndarray:
+        raise AssertionError("no image needs to be read")
+
+    def shape(self, index: int) -> tuple[int, int]:
+        return self.sides[index]
+
+    def digest(self) -> str:
+        return ""
+
+
+def decided(side: int, **given: Any) -> Recipe:
+    return with_model(make_recipe(None, given, []), Sized((side, side)))
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "backbone", "views"),
+    [
+        (8, 16, "resnet9", "simclr"),
+        (28, 28, "resnet9", "simclr"),
+        (31, 32, "resnet9", "simclr"),
+        (32, 32, "resnet9", "simclr"),
+        (64, 64, "resnet9", "simclr"),
+        (66, 64, "resnet9", "simclr"),
+        (68, 68, "resnet18", "simclr-blur"),
+        (96, 96, "resnet18", "simclr-blur"),
+        (500, 96, "resnet18", "simclr-blur"),
+    ],
+)
+def test_from_scratch(side: int, size: int, backbone: str, views: str) -> None:
+    recipe = decided(side)
+    assert (recipe.data.image_size, recipe.model.backbone) == (size, backbone)
+    assert (recipe.model.weights, recipe.model.frozen) == ("none", False)
+    assert recipe.views == VIEWS[views][0]
+
+
+def test_the_shorter_side_of_the_median_image_counts() -> None:
+    recipe = with_model(Recipe(), Sized((28, 400), (32, 40), (90, 33)))
+    assert recipe.data.image_size == 32
+
+
+def test_the_set_that_is_built_in() -> None:
+    assert with_model(Recipe(), open_source("fashion-mnist-5k")).data.image_size == 28
+
+
+def test_what_was_asked_for_stays() -> None:
+    views = ViewConfig(blur=0.25)
+    given = {"data.image_size": 48, "model.backbone": "resnet34", "model.frozen": False, "views": views.model_dump()}
+    recipe = decided(500, **given)
+    assert (recipe.data.image_size, recipe.model.backbone, recipe.views) == (48, "resnet34", views)
+
+
+def test_an_image_size_that_was_asked_for_decides_the_rest() -> None:
+    recipe = decided(500, **{"data.image_size": 64})
+    assert (recipe.model.backbone, recipe.views) == ("resnet9", VIEWS["simclr"][0])
+
+
+@pytest.mark.parametrize(
+    ("given", "weights", "frozen", "size", "views"),
+    [
+        ({"model.backbone": "efficientnet_lite0"}, "pretrained", True, 224, "gentle"),
+        ({"model.backbone": "efficientnet_lite0", "model.weights": "none"}, "none", False, 32, "simclr"),
+        ({"model.backbone": "efficientnet_lite0", "model.frozen": False}, "pretrained", False, 224, "simclr-blur"),
+        ({"model.backbone": "resnet18"}, "none", False, 32, "simclr"),
+        ({"model.backbone": "resnet18", "model.weights": "pretrained"}, "pretrained", True, 224, "gentle"),
+        ({"model.backbone": "resnet18", "model.weights": "w.pth"}, "w.pth", True, 224, "gentle"),
+        ({"model.backbone": "resnet18", "model.frozen": True}, "pretrained", True, 224, "gentle"),
+        ({"model.weights": "pretrained", "data.image_size": 96}, "pretrained", True, 96, "gentle"),
+    ],
+)
+def test_weights_and_what_follows_from_them(
+    given: dict[str, Any], weights: str, frozen: bool, size: int, views: str
+) -> None:
+    recipe = decided(32, **given)
+    assert (recipe.model.weights, recipe.model.frozen, recipe.data.image_size) == (weights, frozen, size)
+    assert recipe.views == VIEWS[views][0]
+
+
+def test_deciding_twice_changes_nothing() -> None:
+    once = with_budget(decided(96), 1000)
+    assert with_budget(with_model(once, Sized((500, 500))), 1000) == once
+
+
+def test_the_recipe_of_the_user_is_left_alone() -> None:
+    recipe = Recipe()
+    with_budget(with_model(recipe, Sized((32, 32))), 100)
+    assert recipe == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("clusters", "images", "batch"),
+    [(10, 5000, 256), (10, 100, 100), (64, 5000, 256), (65, 5000, 260), (500, 70000, 2000), (500, 1500, 1500)],
+)
+def test_batch_size(clusters: int, images: int, batch: int) -> None:
+    recipe = with_budget(decided(32, **{"method.num_clusters": clusters}), images)
+    assert recipe.training.batch_size == batch
+
+
+def test_a_batch_that_was_asked_for_stays() -> None:
+    assert with_budget(decided(32, **{"training.batch_size": 4}), 1000).training.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "minutes"),
+    [
+        ({}, None, 10.0),
+        ({"model.weights": "pretrained"}, 2000, None),
+        ({"training.minutes": 3}, None, 3.0),
+        ({"model.weights": "pretrained", "training.minutes": 3}, None, 3.0),
+        ({"training.steps": 7}, 7, None),
+        ({"training.epochs": 2}, 6, None),
+        ({"training.epochs": 0.5}, 2, None),
+        ({"training.epochs": 0.01}, 1, None),
+        ({"training.epochs": 2, "training.steps": 7}, 7, None),
+    ],
+)
+def test_budget(given: dict[str, Any], steps: int | None, minutes: float | None) -> None:
+    training = with_budget(decided(32, **given), 1000).training  # three batches of 256 an epoch
+    assert (training.steps, training.minutes) == (steps, minutes)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "batch", "images", "expected"),
+    [
+        (1, 0, 100, "1 cluster: grouping needs at least 2; choose -k 2 or more."),
+        (0, 0, 100, "0 clusters: grouping needs at least 2; choose -k 2 or more."),
+        (-3, 0, 100, "-3 clusters: grouping needs at least 2; choose -k 2 or more."),
+        (5000, 0, 1234, "1,234 images cannot fill 5,000 clusters; choose a smaller -k, or add images."),
+        (2, 0, 3, "3 images are too few to learn from; at least 4 are needed."),
+        (
+            10,
+            2000,
+            1234,
+            "a batch of 2,000 is larger than the set of 1,234 images; choose --batch-size 1234 or less.",
+        ),
+        (10, 3, 100, "a batch of 3 has too few negatives to learn from; choose --batch-size 4 or more."),
+    ],
+)
+def test_what_cannot_work(clusters: int, batch: int, images: int, expected: str) -> None:
+    recipe = make_recipe(None, {"method.num_clusters": clusters, "training.batch_size": batch}, [])
+    for check in (check_counts, with_budget):
+        with pytest.raises(InputError) as caught:
+            check(recipe, images)
+        assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(("clusters", "batch", "images"), [(2, 0, 4), (4, 4, 4), (4, 0, 4)])
+def test_the_least_that_works(clusters: int, batch: int, images: int) -> None:
+    recipe = make_recipe(None, {"method.num_clusters": clusters, "training.batch_size": batch}, [])
+    assert with_budget(recipe, images).training.batch_size == 4

@@ -1,0 +1,164 @@
+"""Training through Lightning: the same as a bare loop in result, resumable to the bit, and it says what goes wrong."""
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from likewise.config import TrainingConfig
+from likewise.data import load_images, open_source
+from likewise.methods.cdc import CDC, CDCConfig
+from likewise.models.resnet9 import ResNet9
+from likewise.training import fit
+from likewise.training.batches import ImageBatches
+from likewise.training.callbacks import Diverged
+from likewise.training.fit import Interrupted, Outcome, train
+from likewise.training.machine import Machine
+from likewise.views import ViewConfig, Views
+
+BATCH, IMAGES, CLUSTERS = 16, 48, 4
+MACHINES = {
+    "fp32": Machine("cpu", bf16=False, compile=False, reason="test"),
+    "bf16": Machine("cpu", bf16=True, compile=False, reason="test"),
+}
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _always_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
+
+
+def new_method(frame: str) -> CDC:
+    torch.manual_seed(0)
+    config = CDCConfig(frame=frame, hidden_dim=32, instance_dim=16, queue_size=40)  # type: ignore[arg-type]
+    return CDC(ResNet9(3, width=8), 64, CLUSTERS, config)
+
+
+def run(
+    method: CDC,
+    images: np.ndarray,
+    folder: Path,
+    epochs: int,
+    machine: Machine,
+    resume: bool = False,
+    **changes: object,
+) -> Outcome:
+    store = load_images(open_source(images), 16)
+    batches = ImageBatches(store, Views(ViewConfig(), 12, machine.dtype), BATCH, seed=3)
+    steps = epochs * (IMAGES // BATCH)
+    training = TrainingConfig(steps=steps, batch_size=BATCH, warmup_steps=2, **changes)  # type: ignore[arg-type]
+    return train(method, batches, training, machine, folder, CLUSTERS, resume)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Make the user press Ctrl-C in the middle of the training."""
+
+    class PressesKeys(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: object, **__: object) -> None:
+            if trainer.global_step == steps:
+                raise KeyboardInterrupt
+
+    original = fit._trainer
+    monkeypatch.setattr(fit, "_trainer", lambda m, f, callbacks: original(m, f, [*callbacks, PressesKeys()]))
+
+
+@pytest.mark.parametrize("frame", ["in-batch", "moco-v2"])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_interrupted_and_resumed_is_the_same_to_the_bit(
+    frame: str, machine: str, images: np.ndarray, tmp_path: Path
+) -> None:
+    whole = new_method(frame)
+    run(whole, images, tmp_path / "whole", 4, MACHINES[machine])
+
+    half = new_method(frame)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 8)  # in the middle of the third epoch
+        with pytest.raises(Interrupted, match="--resume"):
+            run(half, images, tmp_path / "half", 4, MACHINES[machine])
+    resumed = new_method(frame)
+    run(resumed, images, tmp_path / "half", 4, MACHINES[machine], resume=True)
+
+    for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    logs = [(tmp_path / name / "log.csv").read_text().splitlines() for name in ("whole", "half")]
+    without_times = [[line.split(",")[:2] + line.split(",")[3:] for line in log] for log in logs]
+    assert without_times[0] == without_times[1]
+
+
+def test_the_same_seed_gives_the_same_run(images: np.ndarray, tmp_path: Path) -> None:
+    one, other = new_method("in-batch"), new_method("in-batch")
+    run(one, images, tmp_path / "one", 2, MACHINES["bf16"])
+    run(other, images, tmp_path / "other", 2, MACHINES["bf16"])
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_lightning_does_what_a_bare_loop_does(images: np.ndarray, tmp_path: Path) -> None:
+    trained = new_method("moco-v2")
+    run(trained, images, tmp_path, 2, MACHINES["fp32"])
+
+    method = new_method("moco-v2")
+    store = load_images(open_source(images), 16)
+    batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
+    training = TrainingConfig(steps=6, batch_size=BATCH, warmup_steps=2)
+    plan, optimizer = fit.Plan.of(training), fit.build_optimizer(method, training)
+    method.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    step = 0
+    for epoch in range(2):
+        for batch in batches.epoch(epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step)
+            loss = method.training_step(batches.views(batch, step, method.num_views))["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            method.after_step()
+            step += 1
+    for (name, one), other in zip(trained.state_dict().items(), method.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_a_checkpoint_holds_nothing_that_could_be_executed(images: np.ndarray, tmp_path: Path) -> None:
+    run(new_method("in-batch"), images, tmp_path, 1, MACHINES["fp32"])
+    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 3
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_a_divergence_is_told_and_not_a_crash(images: np.ndarray, tmp_path: Path) -> None:
+    method = new_method("in-batch")
+    with torch.no_grad():
+        last = method.encoder.head[-1]
+        assert isinstance(last, nn.Linear)
+        last.weight.fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"diverged.*step 3.*learning rate"):
+        run(method, images, tmp_path, 1, MACHINES["fp32"])
+
+
+def test_curves_and_events_are_written(images: np.ndarray, tmp_path: Path) -> None:
+    outcome = run(new_method("in-batch"), images, tmp_path, 4, MACHINES["fp32"])
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0].split(",") == fit.Curves.COLUMNS
+    assert [line.split(",")[0] for line in lines[1:]] == ["10", "12"]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert (outcome.steps, outcome.epochs) == (12, 4)
+    assert outcome.images_per_second > 0
+
+
+def test_a_budget_in_minutes_becomes_steps_that_a_recipe_can_name(images: np.ndarray, tmp_path: Path) -> None:
+    store = load_images(open_source(images), 16)
+    batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
+    training = TrainingConfig(minutes=0.05, batch_size=BATCH, warmup_steps=5)
+    decided: list[int] = []
+    outcome = train(
+        new_method("in-batch"), batches, training, MACHINES["fp32"], tmp_path, CLUSTERS, False, decided.append
+    )
+    assert decided == [outcome.steps]
+    assert 1.0 < outcome.seconds < 10.0

@@ -1,0 +1,132 @@
+"""A run that goes wrong is noticed, and a run that goes well is left alone."""
+
+import math
+
+import pytest
+import torch
+
+from likewise.training.health import Window, findings
+
+BATCH = 256
+
+
+def window(
+    shares: list[float], cluster_loss: float | None = None, contrastive_loss: float = 3.0, images: int = 1_000_000
+) -> Window:
+    """A window with these sizes of clusters, by default with a cluster loss of half of its value for chance."""
+    counts = (torch.tensor(shares, dtype=torch.double) / sum(shares) * images).round().long()
+    cluster_loss = 0.5 * math.log(len(shares)) if cluster_loss is None else cluster_loss
+    return Window(counts, {"cluster_loss": 4 * cluster_loss, "contrastive_loss": 4 * contrastive_loss}, steps=4)
+
+
+def kinds(looked_at: Window, progress: float = 0.5) -> set[str]:
+    return set(findings(looked_at, BATCH, progress))
+
+
+@pytest.mark.parametrize("clusters", [2, 3, 10, 1000])
+def test_balanced_clusters_are_healthy(clusters: int) -> None:
+    assert kinds(window([1] * clusters)) == set()
+
+
+@pytest.mark.parametrize(
+    "shares", [[3, 1], [5, 4, 1], [4, *[1] * 9], [1 / (rank + 10) for rank in range(1000)]], ids=len
+)
+def test_unequal_clusters_are_healthy(shares: list[float]) -> None:
+    assert kinds(window(shares)) == set()
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [1, 0],
+        [95, 5],
+        [1, 0, 0],
+        [1, *[0] * 9],
+        [6, *[0.4] * 9],
+        [1, *[0] * 999],
+        [1, *[0.0005] * 999],
+        [1, 1, *[0] * 998],
+    ],
+    ids=str,
+)
+def test_collapse(shares: list[float]) -> None:
+    assert "collapsed" in kinds(window(shares))
+    assert "empty" not in kinds(window(shares))  # it would be said of the same clusters
+
+
+def test_collapse_is_said_in_words() -> None:
+    (sentence,) = findings(window([6, *[0.4] * 9]), BATCH, 0.5).values()
+    assert sentence.startswith("the clusters are collapsing: 62% of the images are in one of 10. ")
+    assert "cluster_weight" in sentence
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ([1] * 9 + [0], "1 of 10 clusters is almost empty"),
+        ([1] * 8 + [0.1, 0], "2 of 10 clusters are almost empty"),
+        ([1] * 900 + [0] * 100, "100 of 1000 clusters are almost empty"),
+    ],
+)
+def test_empty_clusters(shares: list[float], expected: str) -> None:
+    found = findings(window(shares), BATCH, 0.5)
+    assert set(found) == {"empty"}
+    assert found["empty"].startswith(expected)
+
+
+def test_emptiness_of_small_samples_means_nothing() -> None:
+    assert kinds(window([1] * 9 + [0], images=190)) == set()
+    assert kinds(window([1] * 9 + [0], images=201)) == {"empty"}
+
+
+@pytest.mark.parametrize("clusters", [2, 10, 1000])
+def test_stuck_at_a_coin_toss(clusters: int) -> None:
+    uniform = math.log(clusters)
+    assert kinds(window([1] * clusters, uniform)) == {"stuck"}
+    assert kinds(window([1] * clusters, 0.985 * uniform)) == {"stuck"}
+    assert kinds(window([1] * clusters, 0.975 * uniform)) == set()
+    assert f"stuck at ln {clusters} = {uniform:.2f}" in findings(window([1] * clusters, uniform), BATCH, 0.5)["stuck"]
+
+
+def test_images_that_all_look_alike() -> None:
+    chance = math.log(2 * BATCH - 1)
+    assert kinds(window([1] * 10, contrastive_loss=chance)) == {"flat"}
+    assert kinds(window([1] * 10, contrastive_loss=0.98 * chance)) == set()
+    assert f"pure chance, {chance:.2f}" in findings(window([1] * 10, contrastive_loss=chance), BATCH, 0.5)["flat"]
+
+
+def test_several_findings_at_once() -> None:
+    assert kinds(window([1, 0], math.log(2), math.log(2 * BATCH))) == {"collapsed", "stuck", "flat"}
+
+
+def test_early_steps_are_not_judged() -> None:
+    bad = window([1, *[0] * 9], math.log(10), math.log(2 * BATCH))
+    assert kinds(bad, 0.09) == set()
+    assert kinds(bad, 0.15) == {"collapsed"}
+    assert kinds(bad, 0.25) == {"collapsed", "stuck", "flat"}
+
+
+def test_a_window_without_steps_is_not_judged() -> None:
+    assert kinds(Window(torch.zeros(10, dtype=torch.long))) == set()
+
+
+def test_a_method_without_these_losses_is_not_judged_by_them() -> None:
+    assert kinds(Window(torch.full((10,), 100), {"loss": 9e9}, steps=4)) == set()
+
+
+def test_counting() -> None:
+    counted = Window(torch.zeros(3, dtype=torch.long))
+    for loss, logits in ((1.0, [[9, 0, 0], [0, 9, 0]]), (2.0, [[9, 0, 0], [5, 4, 0]])):
+        counted.add({"loss": torch.tensor(loss), "logits": torch.tensor(logits, dtype=torch.float)})
+    assert counted.counts.tolist() == [3, 1, 0]
+    assert counted.mean("loss") == 1.5
+    assert math.isnan(counted.mean("other"))
+    figures = counted.figures()
+    assert set(figures) == {"loss", "size_entropy", "largest_share"}
+    assert figures["largest_share"] == 0.75
+    assert figures["size_entropy"] == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(3))
+
+
+@pytest.mark.parametrize(("counts", "entropy"), [([5, 5, 5], 1), ([15, 0, 0], 0), ([0, 0, 0], 0)])
+def test_entropy_of_sizes(counts: list[int], entropy: float) -> None:
+    assert Window(torch.tensor(counts)).figures()["size_entropy"] == pytest.approx(entropy)

@@ -1,0 +1,162 @@
+"""The main job in one process: cluster, assign, evaluate, export, and what a run directory then holds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from patterns import QUICK, picture
+from safetensors.torch import load_file, save_file
+
+from likewise.config import Recipe
+from likewise.errors import InputError
+from likewise.recipe_book import make_recipe
+from likewise.report import write_report
+from likewise.runs import RunDirectory
+from likewise.scoring import evaluate
+from likewise.workflow import assign, cluster
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = RunDirectory(tmp_path_factory.mktemp("runs") / "run")
+    (photos / "rows" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    cluster(make_recipe(None, {"method.num_clusters": 4}, QUICK), str(photos), run)
+    return run
+
+
+def test_groups_without_labels_are_the_kinds_of_pictures(run: RunDirectory) -> None:
+    evaluation = evaluate(run, "folders")
+    rows = {row["name"]: row for row in evaluation["rows"]}
+    assert rows["CDC"]["acc"] >= 0.9
+    assert set(rows) == {"CDC", "K-means on the same features", "K-means on pixels"}
+    assert evaluation["protocol"] == "all"
+    assert run.metrics()["evaluations"] == [json.loads(json.dumps(evaluation))]
+    assert evaluate(run, "folders") == evaluation
+    assert len(run.metrics()["evaluations"]) == 1
+
+
+def test_the_run_directory_is_whole(run: RunDirectory) -> None:
+    assert run.is_complete
+    table = run.assignments()
+    assert len(table) == 240
+    assert table.positions is not None
+    np.testing.assert_allclose(table.probabilities.sum(1), 1, atol=1e-5)
+    assert run.features("backbone").shape == (240, 256)
+    for part, size in (("categorical", 4), ("instance", 32)):
+        assert run.features(part).shape == (240, size)
+        np.testing.assert_allclose(np.linalg.norm(run.features(part), axis=1), 1, atol=1e-3)
+    assert run.skipped() == [("rows/broken.png", run.skipped()[0][1])]
+    assert len(run.thumbnails()) == 240
+    assert set(run.log()) >= {"step", "seconds", "lr", "loss", "contrastive_loss", "cluster_loss"}
+    metrics = run.metrics()
+    assert sum(metrics["clustering"]["sizes"]) == 240
+    assert metrics["training"]["steps"] == 150
+    assert not metrics["label_pretrained"]
+    recipe = Recipe.read(run.recipe_file)
+    assert (recipe.model.backbone, recipe.data.image_size, recipe.data.num_images) == ("resnet9", 20, 240)
+    assert recipe.data.digest.startswith("sha256:")
+    assert not [path for path in run.path.rglob("*") if path.name.startswith(".")]
+    assert write_report(run).stat().st_size > 10_000
+
+
+def test_the_recipe_of_a_run_makes_the_same_run_again(run: RunDirectory, photos: Path, tmp_path: Path) -> None:
+    recipe = Recipe.read(run.recipe_file)
+    recipe.training.steps = 5
+    one, other = RunDirectory(tmp_path / "one"), RunDirectory(tmp_path / "other")
+    cluster(recipe, recipe.data.source, one)
+    cluster(Recipe.read(one.recipe_file), str(photos), other)
+    assert np.array_equal(one.assignments().probabilities, other.assignments().probabilities)
+
+
+def test_new_images_find_their_cluster(run: RunDirectory, tmp_path: Path) -> None:
+    generator = np.random.default_rng(7)
+    from PIL import Image
+
+    for kind in ("dots", "rings"):
+        Image.fromarray(picture(kind, generator)).save(tmp_path / f"{kind}.png")
+    one, _, _ = assign(run, str(tmp_path / "dots.png"))
+    both, _, _ = assign(run, str(tmp_path))
+    assert len(one) == 1
+    assert both.names == ["dots.png", "rings.png"]
+    # the one image is in a batch of its own and gets what it gets among others
+    np.testing.assert_allclose(one.probabilities[0], both.probabilities[0], atol=0.02)
+    known = run.assignments()
+    where = {name.split("/")[0]: k for name, k in zip(known.names, known.clusters, strict=True)}
+    assert both.clusters.tolist() == [where["dots"], where["rings"]]
+
+
+def test_assigning_the_same_images_gives_the_same_clusters(run: RunDirectory, photos: Path) -> None:
+    again, _, _ = assign(run, str(photos))
+    assert again.names == run.assignments().names
+    assert np.array_equal(again.clusters, run.assignments().clusters)
+
+
+def test_other_images_are_scored_as_split(run: RunDirectory, photos: Path) -> None:
+    evaluation = evaluate(run, "folders", str(photos))
+    assert evaluation["protocol"] == "split"
+    assert evaluation["num_images"] == 240
+    with pytest.raises(InputError, match="folder"):
+        evaluate(run, "folders", str(photos / "dots"))
+    with pytest.raises(InputError, match="without labels"):
+        evaluate(run, "source")
+
+
+def test_weights_of_another_network_are_refused(run: RunDirectory, photos: Path, tmp_path: Path) -> None:
+    import shutil
+
+    strange = RunDirectory(shutil.copytree(run.path, tmp_path / "strange"))
+    state = load_file(strange.model_file)
+    state.pop(next(iter(state)))
+    save_file(state, strange.model_file)
+    with pytest.raises(InputError, match=r"not those of the network"):
+        assign(strange, str(photos))
+    strange.model_file.write_bytes(b"not weights")
+    with pytest.raises(InputError, match="cannot be read"):
+        assign(strange, str(photos))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method.num_clusters": 1}, "at least 2"),
+        ({"method.num_clusters": 1000}, r"24\d images cannot fill 1,000 clusters"),
+        ({"training.batch_size": 512}, r"larger than the set of 24\d images"),
+        ({"method.name": "cdd"}, r"Did you mean 'cdc'"),
+        ({"model.backbone": "resnet19"}, r"Did you mean"),
+        ({"method.settings.temprature": 0.1}, r"Did you mean 'temperature'"),
+        ({"method.settings.temperature": -1}, r"temperature = -1"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_trained(
+    changes: dict[str, object], message: str, photos: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(None, {"method.num_clusters": 4} | changes, [])
+    with pytest.raises(InputError, match=message):
+        cluster(recipe, str(photos), RunDirectory(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_backbone_trains_its_head_on_cached_features(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    given = {"method.num_clusters": 4, "model.frozen": True, "model.weights": "none", "data.image_size": 20}
+    recipe = make_recipe(None, given | {"training.steps": 20, "training.batch_size": 60, "model.cached_views": 2}, [])
+    first = cluster(recipe, str(photos), RunDirectory(tmp_path / "first"))
+    second = cluster(recipe, str(photos), RunDirectory(tmp_path / "second"))
+    assert "using the features in" in capsys.readouterr().err
+    assert np.array_equal(first.embedded.probabilities, second.embedded.probabilities)
+    again, _, _ = assign(first.run, str(photos))
+    assert np.array_equal(again.clusters, first.run.assignments().clusters)
+    before = {name: value.clone() for name, value in first.network.frozen.state_dict().items()}  # type: ignore[union-attr]
+    assert all(np.array_equal(before[n], v) for n, v in second.network.frozen.state_dict().items())  # type: ignore[union-attr]
+
+
+def test_a_run_overwrites_nothing(run: RunDirectory, photos: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(None, {"method.num_clusters": 4}, [])
+    with pytest.raises(InputError, match="holds a run already"):
+        cluster(recipe, str(photos), run)
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="not empty"):
+        cluster(recipe, str(photos), RunDirectory(tmp_path))
