@@ -18,7 +18,7 @@ def test_kinds() -> None:
         ("zzz", ["center", "cdc"], "unknown method 'zzz'. Known: cdc, center."),
         ("", ["cdc"], "unknown method ''. Known: cdc."),
         ("bat", ["bar", "baz"], "unknown method 'bat'. Did you mean 'baz' or 'bar'? Known: bar, baz."),
-        ("it's", ["its"], 'unknown method "it\'s". Did you mean \'its\'? Known: its.'),
+        ("it's", ["its"], "unknown method \"it's\". Did you mean 'its'? Known: its."),
     ],
 )
 def test_unknown_name(got: str, allowed: list[str], expected: str) -> None:

@@ -69,7 +69,8 @@ def _source_of(run: RunDirectory) -> ImageSource:
 
 def _inside(name: str) -> Path:
     """A relative path without any step upwards, from an image's name."""
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+    # an absolute path begins with "/" or "//", and joining one to a folder would leave the folder
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part.strip("/") not in ("", "..")]
     return Path(*parts) if parts else Path("image")
 
 

@@ -36,7 +36,7 @@ def test_colours_differ_and_stand_out(num_clusters: int, dark: bool, page: str) 
 def test_ticks_are_round_and_within() -> None:
     for low, high in ((0.0, 1.0), (0.37, 0.41), (-3.0, 12_345.0), (1e-9, 3e-9)):
         found = ticks(low, high)
-        assert 2 <= len(found) <= 6
+        assert 2 <= len(found) <= 7
         assert low - 1e-12 <= found[0] < found[-1] <= high + 1e-12
 
 

@@ -67,6 +67,14 @@ def test_parquet_comes_back_as_it_was(table: Assignments, with_map: bool, tmp_pa
         np.testing.assert_array_equal(read.positions, positions)
 
 
+def test_a_folder_name_does_not_become_a_column(table: Assignments, tmp_path: Path) -> None:
+    path = tmp_path / "cluster=9" / "x=1" / "t.parquet"
+    table.write(path)
+    read = Assignments.read(path)
+    np.testing.assert_array_equal(read.clusters, table.clusters)
+    assert read.positions is None
+
+
 def test_parquet_without_images(tmp_path: Path) -> None:
     Assignments.from_probabilities([], np.zeros((0, 3))).write(tmp_path / "t.parquet")
     read = Assignments.read(tmp_path / "t.parquet")
@@ -203,5 +211,5 @@ def test_thumbnails_that_fail_leave_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1PAR1", np.random.default_rng(0).bytes(500)])
 def test_damaged_thumbnails_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(content)
-    with pytest.raises(InputError, match="t.parquet is not a table of thumbnails"):
+    with pytest.raises(InputError, match=r"t\.parquet is not a table of thumbnails"):
         read_thumbnails(tmp_path / "t.parquet")

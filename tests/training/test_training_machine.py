@@ -74,9 +74,7 @@ def test_apple(bare: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("minutes", "compiles"), [(None, False), (1, False), (19.9, False), (20, True), (600, True)])
-def test_only_long_runs_compile_on_a_processor(
-    minutes: float | None, compiles: bool, bare: pytest.MonkeyPatch
-) -> None:
+def test_only_long_runs_compile_on_a_processor(minutes: float | None, compiles: bool, bare: pytest.MonkeyPatch) -> None:
     with_compiler(bare)
     assert choose_machine(minutes=minutes).compile is compiles
 

@@ -1,5 +1,7 @@
 """The learning rate of every step, and what the optimiser decays."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ def test_warm_up_rises_in_a_line() -> None:
 def test_cosine_falls_to_nothing() -> None:
     plan = Plan(peak=0.4, warmup_steps=10, total_steps=110)
     rates = [plan.rate(step) for step in range(10, 111)]
-    assert all(one > other for one, other in zip(rates, rates[1:], strict=False))
+    assert all(one > other for one, other in pairwise(rates))
     assert rates[0] == 0.4
     assert rates[25] == pytest.approx(0.4 * (2 + 2**0.5) / 4)
     assert rates[50] == pytest.approx(0.2)
@@ -67,7 +69,10 @@ def test_biases_and_norms_do_not_decay(optimizer: str) -> None:
     groups = build_optimizer(network, training).param_groups
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     decayed = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
-    assert decayed == {0.1: {"0.weight", "3.weight"}, 0.0: {"0.bias", "1.weight", "1.bias", "3.bias", "4.weight", "4.bias"}}
+    assert decayed == {
+        0.1: {"0.weight", "3.weight"},
+        0.0: {"0.bias", "1.weight", "1.bias", "3.bias", "4.weight", "4.bias"},
+    }
 
 
 def test_optimisers() -> None:

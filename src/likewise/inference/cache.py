@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from likewise.config import Recipe
-from likewise.data import ImageStore
+from likewise.data import ImageSource, ImageStore
 from likewise.models import Backbone
 from likewise.progress import say, track
 from likewise.runs.files import replacing
@@ -35,7 +35,7 @@ class CachedFeatures(NamedTuple):
 
 def cache_folder() -> Path:
     """Where features are kept: `$LIKEWISE_CACHE`, or `~/.cache/likewise`. It can be deleted at any time."""
-    return Path(os.environ.get("LIKEWISE_CACHE") or Path.home() / ".cache" / "likewise") / "features"
+    return Path(os.environ.get("LIKEWISE_CACHE") or "~/.cache/likewise").expanduser() / "features"
 
 
 def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine) -> CachedFeatures:
@@ -64,6 +64,7 @@ def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     decided = {
         "data": store.source.digest(),
+        "files": _files_digest(store.source),
         "images": hashlib.sha256(store.indices.tobytes()).hexdigest(),
         "size": [store.size, store.channels],
         "views": recipe.views.model_dump(mode="json"),
@@ -74,6 +75,16 @@ def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine
     }
     digest.update(json.dumps(decided, sort_keys=True).encode())
     return digest.hexdigest()[:24]
+
+
+def _files_digest(source: ImageSource) -> str:
+    """Where the files of a source lie and when they changed: the source's own digest looks at names and lengths only,
+    and uncompressed pictures of one camera share those."""
+    digest = hashlib.sha256()
+    for path in filter(None, map(source.locate, range(len(source)))):
+        changed = path.stat().st_mtime_ns if path.exists() else 0
+        digest.update(f"{path}\0{changed}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 @torch.inference_mode()

@@ -19,10 +19,10 @@ def layout(features: np.ndarray, seed: int = 0) -> np.ndarray:
         van der Maaten and Hinton (2008); the implementation is openTSNE's, with Fourier interpolation.
     """
     count = len(features)
-    if count < 8:  # too few for neighbourhoods: a circle keeps them apart
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:MOST_LAID_OUT])
+    if count < 8 or not np.ptp(features[chosen], axis=0).any():  # no neighbourhoods: a circle keeps them apart
         angle = 2 * np.pi * np.arange(count) / max(count, 1)
         return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:MOST_LAID_OUT])
     placed = _tsne(features[chosen], seed)
     if len(chosen) < count:
         placed = _among_neighbours(features, features[chosen], placed)
@@ -40,7 +40,7 @@ def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
         n_iter=250,
         negative_gradient_method="fft" if count > 1000 else "bh",
         neighbors="exact" if count <= 1000 else "annoy",
-        n_jobs=2,
+        n_jobs=2 if count > 1000 else 1,  # threads that wait for each other cost more than small maps
         random_state=seed,
     )
     return np.asarray(tsne.fit(np.ascontiguousarray(features, dtype=np.float32)))

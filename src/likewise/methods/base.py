@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class MethodConfig(BaseModel):
     """Settings of a method; unknown names and wrong values are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Parts(NamedTuple):

@@ -17,7 +17,7 @@ class View {
 
   // Pixels a unit of the map.
   get scale() {
-    const room = 26;
+    const room = 32;
     const fit = Math.min(
       (this.width - 2 * room) / Math.max(this.extent[0], 1e-3),
       (this.height - 2 * room) / Math.max(this.extent[1], 1e-3),

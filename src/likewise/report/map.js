@@ -85,7 +85,7 @@ class ClusterMap {
           context.globalAlpha = pass ? strength[points.band(i)] : 0.07;
           batch = key;
         }
-        if (radius < 1.6) context.rect(x - radius, y - radius, 2 * radius, 2 * radius);
+        if (radius < 1.6) context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius); // much faster than a path
         else { context.moveTo(x + radius, y); context.arc(x, y, radius, 0, 6.2832); }
       }
     }

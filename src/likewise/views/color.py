@@ -19,13 +19,13 @@ _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 
 
 def hue_matrix(shift: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
-    """Rotations of the colour plane by `shift` turns; greys stay as they are."""
+    """Rotations of the colour plane by `shift` turns, from red over yellow to green; greys stay as they are."""
     angle = 2 * math.pi * shift
     cosine, sine = angle.cos(), angle.sin()
     rotation = torch.zeros(len(shift), 3, 3, device=shift.device)
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1] = rotation[:, 2, 2] = cosine
-    rotation[:, 1, 2], rotation[:, 2, 1] = -sine, sine
+    rotation[:, 1, 2], rotation[:, 2, 1] = sine, -sine  # red, yellow, green run clockwise in (I, Q)
     return _FROM_YIQ.to(shift.device) @ rotation @ _TO_YIQ.to(shift.device)
 
 

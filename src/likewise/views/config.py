@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ViewConfig(BaseModel):
     """What a view is: the usual augmentations of contrastive learning, each with its strength."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     crop_scale: tuple[float, float] = Field(default=(0.2, 1.0), description="least and largest area of the crop")
     crop_ratio: tuple[float, float] = Field(default=(3 / 4, 4 / 3), description="least and largest width over height")

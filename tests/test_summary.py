@@ -1,0 +1,127 @@
+"""A run and its scores in a few lines of text."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from likewise.evaluation import cluster_summary
+from likewise.runs import Assignments, RunDirectory
+from likewise.summary import describe_evaluation, describe_run
+
+
+def new_run(path: Path, clusters: list[int], num_clusters: int, **metrics: Any) -> RunDirectory:
+    """A run with these clusters; every image is as sure of its cluster as any other."""
+    probabilities = np.full((len(clusters), num_clusters), 0.25 / (num_clusters - 1), np.float32)
+    probabilities[np.arange(len(clusters)), clusters] = 0.75
+    table = Assignments.from_probabilities([str(i) for i in range(len(clusters))], probabilities)
+    run = RunDirectory(path)
+    table.write(run.assignments_file)
+    training = {"seconds": 192.3, "warnings": metrics.pop("warnings", [])}
+    clustering = cluster_summary(table.clusters, table.probabilities)
+    run.write_metrics({"track": "none", "clustering": clustering, "training": training} | metrics)
+    return run
+
+
+def test_a_run(tmp_path: Path) -> None:
+    run = new_run(tmp_path, [2] * 6 + [0] * 3 + [1], 4)
+    assert describe_run(run).splitlines() == [
+        "10 images in 4 clusters, after 3 min 12 s of training",
+        "",
+        "cluster   images  share  confidence",
+        f"      2        6  60.0%       0.75  {'#' * 24}",
+        f"      0        3  30.0%       0.75  {'#' * 12}",
+        f"      1        1  10.0%       0.75  {'#' * 4}",
+        "      3        0   0.0%          -  ",
+        "",
+        "mean confidence 0.75; 1 empty clusters",
+    ]
+
+
+def test_many_clusters_are_cut(tmp_path: Path) -> None:
+    clusters = np.repeat(np.arange(100), np.arange(100, 0, -1)).tolist()
+    lines = describe_run(new_run(tmp_path, clusters, 100)).splitlines()
+    assert lines[0].startswith("5,050 images in 100 clusters")
+    rows = lines[3:43]
+    assert [int(row.split()[0]) for row in rows] == list(range(40))
+    assert [int(row.split()[1]) for row in rows] == list(range(100, 60, -1))
+    assert lines[43] == "... and 60 more"
+
+
+def test_forty_clusters_are_not_cut(tmp_path: Path) -> None:
+    assert "more" not in describe_run(new_run(tmp_path, list(range(40)), 40))
+
+
+def test_columns_are_straight(tmp_path: Path) -> None:
+    lines = describe_run(new_run(tmp_path, [0] * 12345 + [1], 3)).splitlines()
+    assert len({line.index("%") for line in lines[3:6]}) == 1
+    assert "12,345" in lines[3]
+
+
+def test_warnings(tmp_path: Path) -> None:
+    warnings = ["step 10: the clusters are collapsing.", "step 20: no clusters have formed."]
+    lines = describe_run(new_run(tmp_path, [0, 1], 2, warnings=warnings)).splitlines()
+    assert lines[-2:] == [f"warning: {warning}" for warning in warnings]
+
+
+@pytest.mark.parametrize(
+    ("track", "expected"),
+    [
+        ("none", []),
+        ("self-supervised", []),
+        ("labels", ["the backbone was trained with labels: this is not an unsupervised result"]),
+        ("unknown", ["whether the backbone's weights saw labels is not known"]),
+    ],
+)
+def test_weights_that_saw_labels_are_named(track: str, expected: list[str], tmp_path: Path) -> None:
+    for text in (
+        describe_run(new_run(tmp_path, [0, 1], 2, track=track)),
+        describe_evaluation(evaluation(), {"track": track}),
+    ):
+        lines = text.splitlines()
+        assert [line for line in lines if "label" in line] == expected
+
+
+def test_files_that_could_not_be_read(tmp_path: Path) -> None:
+    run = new_run(tmp_path, [0, 1], 2)
+    run.write_skipped([("a.png", "is empty"), ("b.png", "is empty")])
+    assert describe_run(run).splitlines()[-1] == f"2 files could not be read: {run.skipped_file}"
+
+
+def evaluation(classes: int = 2) -> dict[str, Any]:
+    scores = {"acc": 0.91234, "nmi": 0.5, "ari": -0.05, "ami": 1.0}
+    return {
+        "protocol": "all",
+        "num_images": 1234,
+        "num_classes": classes,
+        "rows": [{"name": "CDC", **scores}, {"name": "K-means on the same features", **scores}],
+        "per_class": [
+            {
+                "class": "a very long name of a class, indeed" if index else 7,
+                "images": 1000 + index,
+                "cluster": index or None,
+                "recall": 0.5,
+                "precision": 0.25,
+            }
+            for index in range(classes)
+        ],
+    }
+
+
+def test_an_evaluation() -> None:
+    assert describe_evaluation(evaluation(), {}).splitlines() == [
+        "1,234 images, 2 classes, protocol all",
+        "",
+        "                                  ACC    NMI    ARI    AMI",
+        "CDC                             0.912  0.500 -0.050  1.000",
+        "K-means on the same features    0.912  0.500 -0.050  1.000",
+        "",
+        "class                     images  cluster  recall  precision",
+        "7                          1,000     none    0.50       0.25",
+        "a very long name of a cl   1,001        1    0.50       0.25",
+    ]
+
+
+def test_many_classes_are_cut() -> None:
+    assert len(describe_evaluation(evaluation(100), {}).splitlines()) == 7 + 40
