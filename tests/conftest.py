@@ -5,14 +5,13 @@ import os
 # a thread that spins while it waits takes the core of the one it waits for: 30 times slower where cores are shared
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import pytest
+import torch
 from jaxtyping import install_import_hook
 
 CHECKED = ["likewise.objectives", "likewise.models", "likewise.methods", "likewise.views"]
-# the hook sees only what is imported after it, so it comes before every import of likewise
+# the hook sees only what is imported after it, and no test module has been imported yet
 install_import_hook(CHECKED, "beartype.beartype")
-
-import pytest
-import torch
 
 torch.set_num_threads(2)
 

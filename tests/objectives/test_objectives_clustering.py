@@ -18,7 +18,9 @@ def _naive(targets, logits, temperature):
     total = 0.0
     for target, row in zip(targets.tolist(), logits.tolist(), strict=True):
         normaliser = sum(math.exp(value / temperature) for value in row)
-        total -= sum(q * math.log(math.exp(value / temperature) / normaliser) for q, value in zip(target, row, strict=True))
+        total -= sum(
+            q * math.log(math.exp(value / temperature) / normaliser) for q, value in zip(target, row, strict=True)
+        )
     return total / len(targets)
 
 

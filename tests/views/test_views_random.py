@@ -68,7 +68,7 @@ def test_factors_are_distributed_as_torchvisions():
 
 
 def test_no_strength_draws_the_neutral_factors():
-    assert jitter_factors(_draws(4), 0, 0, 0, 0).tolist() == [[1, 1, 1, 0]] * 4
+    assert jitter_factors(_draws(4), 0.0, 0.0, 0.0, 0.0).tolist() == [[1, 1, 1, 0]] * 4
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 1.0])

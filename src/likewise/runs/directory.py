@@ -130,7 +130,7 @@ class RunDirectory:
             return {}
         try:
             metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{self.metrics_file} is not JSON ({error}); the run directory is damaged.") from error
         if not isinstance(metrics, dict):
             raise InputError(f"{self.metrics_file} does not hold a table of numbers; the run directory is damaged.")
