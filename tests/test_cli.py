@@ -171,7 +171,7 @@ def test_help_does_not_wait_for_torch() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_result(photos: Path, tmp_path: Path) -> None:
-    slow = ["--set", "training.steps=400", "--set", "method.settings.hidden_dim=32", "--batch-size", "20", "-k", "2"]
+    slow = ["--set", "training.steps=60", "--set", "method.settings.hidden_dim=32", "--batch-size", "20", "-k", "2"]
     words = [sys.executable, "-m", "likewise", "cluster", str(photos), *slow, "-o", str(tmp_path / "run")]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"

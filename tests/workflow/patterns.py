@@ -19,9 +19,11 @@ def picture(kind: str, generator: np.random.Generator) -> np.ndarray:
 
 
 QUICK = [
-    "training.steps=60",
+    "training.steps=80",
     "training.batch_size=60",
-    "training.learning_rate=0.4",
     "method.settings.hidden_dim=64",
     "method.settings.instance_dim=32",
+    "views.crop_scale=[0.6, 1.0]",
+    "views.jitter=0.3",
+    "views.grey=0.0",
 ]

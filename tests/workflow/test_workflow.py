@@ -51,7 +51,7 @@ def test_the_run_directory_is_whole(run: RunDirectory) -> None:
     assert set(run.log()) >= {"step", "seconds", "lr", "loss", "contrastive_loss", "cluster_loss"}
     metrics = run.metrics()
     assert sum(metrics["clustering"]["sizes"]) == 240
-    assert metrics["training"]["steps"] == 150
+    assert metrics["training"]["steps"] == 80
     assert not metrics["label_pretrained"]
     recipe = Recipe.read(run.recipe_file)
     assert (recipe.model.backbone, recipe.data.image_size, recipe.data.num_images) == ("resnet9", 20, 240)
