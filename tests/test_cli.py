@@ -164,8 +164,16 @@ def test_lists(table: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    probe = "import sys; sys.argv = ['likewise', '--help']\nfrom likewise.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    probe += "assert not {'torch', 'lightning', 'sklearn', 'numpy', 'pydantic'} & set(sys.modules), 'heavy import'"
+    probe = """
+import sys
+sys.argv = ["likewise", "--help"]
+from likewise.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+assert not {"torch", "lightning", "sklearn", "numpy", "pydantic"} & set(sys.modules), "heavy import"
+"""
     subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, timeout=60)
 
 

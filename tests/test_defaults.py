@@ -170,3 +170,9 @@ def test_what_cannot_work(clusters: int, batch: int, images: int, expected: str)
 def test_the_least_that_works(clusters: int, batch: int, images: int) -> None:
     recipe = make_recipe(None, {"method.num_clusters": clusters, "training.batch_size": batch}, [])
     assert with_budget(recipe, images).training.batch_size == 4
+
+
+def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
+    recipe = Recipe.parse({"views": {"flip": 0.0}, "model": {"backbone": "resnet18", "frozen": True, "weights": "none"}})
+    views = with_model(recipe, Sized((32, 32))).views
+    assert views == VIEWS["gentle"][0].model_copy(update={"flip": 0.0})

@@ -29,8 +29,9 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         data.image_size = PRETRAINED_SIZE if model.weights != "none" else _scratch_size(source.typical_side())
     if model.backbone == "auto":
         model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
-    if "views" not in recipe.model_fields_set:
-        recipe.views = VIEWS[_view_name(model.frozen, data.image_size)][0]
+    # what was set stays; the rest comes from the set of views that suits the images
+    chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
+    recipe.views = VIEWS[_view_name(model.frozen, data.image_size)][0].model_copy(update=chosen)
     return recipe
 
 

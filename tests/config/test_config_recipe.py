@@ -134,3 +134,18 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     path.write_text("[training]\nseed = 1.5")
     with pytest.raises(InputError, match=f"{path}: training.seed = 1.5 is not allowed"):
         Recipe.read(path)
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        {"crop_scale": [-1, 1]},
+        {"crop_scale": [0.8, 0.2]},
+        {"crop_scale": [0.2, 3]},
+        {"crop_ratio": [0, 1]},
+        {"blur_sigma": [-1, 2]},
+    ],
+)
+def test_ranges_of_views_that_cannot_be_are_refused(views: dict[str, list[float]]) -> None:
+    with pytest.raises(InputError, match=next(iter(views))):
+        Recipe.parse({"views": views})

@@ -27,10 +27,14 @@ class Plan:
 
     @classmethod
     def of(cls, training: TrainingConfig) -> "Plan":
-        """The schedule that a recipe describes; a warm-up is at most a tenth of a run whose length is known."""
+        """The schedule that a recipe describes.
+
+        The warm-up is at most a tenth of the run, but for a budget in minutes: there it must be known before the
+        length is, and must be the same when the recipe, which then names the steps as well, is trained again.
+        """
         scale = training.batch_size / REFERENCE_BATCH if training.optimizer == "sgd" else 1.0
         warmup = training.warmup_steps
-        if training.steps is not None:
+        if training.steps is not None and training.minutes is None:
             warmup = min(warmup, max(1, training.steps // 10))
         return cls(training.learning_rate * scale, warmup, training.steps)
 

@@ -1,6 +1,24 @@
 """What views are: settings, and the sets of them that have a name."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < bounds[0] <= bounds[1]:
+        raise ValueError("the first number must be above 0 and not above the second")
+    return bounds
+
+
+def _share(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[1] > 1:
+        raise ValueError("a share of the area is at most 1")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, float], AfterValidator(_rising)]
+Shares = Annotated[Bounds, AfterValidator(_share)]
 
 
 class ViewConfig(BaseModel):
@@ -8,8 +26,8 @@ class ViewConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    crop_scale: tuple[float, float] = Field(default=(0.2, 1.0), description="least and largest area of the crop")
-    crop_ratio: tuple[float, float] = Field(default=(3 / 4, 4 / 3), description="least and largest width over height")
+    crop_scale: Shares = Field(default=(0.2, 1.0), description="least and largest area of the crop")
+    crop_ratio: Bounds = Field(default=(3 / 4, 4 / 3), description="least and largest width over height")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")
     jitter: float = Field(default=0.8, ge=0, le=1, description="probability of a colour jitter")
     brightness: float = Field(default=0.4, ge=0, description="strength of the jitter")
@@ -18,7 +36,7 @@ class ViewConfig(BaseModel):
     hue: float = Field(default=0.1, ge=0, le=0.5, description="strength of the jitter, in turns of the colour circle")
     grey: float = Field(default=0.2, ge=0, le=1, description="probability of greying")
     blur: float = Field(default=0.0, ge=0, le=1, description="probability of a Gaussian blur")
-    blur_sigma: tuple[float, float] = Field(default=(0.1, 2.0), description="its standard deviation, for 224 px")
+    blur_sigma: Bounds = Field(default=(0.1, 2.0), description="its standard deviation, for 224 px")
 
 
 VIEWS: dict[str, tuple[ViewConfig, str]] = {
