@@ -12,9 +12,8 @@ from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
 from likewise.evaluation import cluster_summary
-from likewise.inference import Embedded, embed, layout
-from likewise.inference.cache import cached_features
-from likewise.models import Backbone
+from likewise.inference import Embedded, embed, embed_features, layout
+from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.progress import format_seconds, say
 from likewise.runs import Assignments, RunDirectory
 from likewise.runs.assignments import write_thumbnails
@@ -70,10 +69,14 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     write_text(run.recipe_file, recipe.to_toml())
     write_skipped(run, store)
 
-    batches = _batches(network, store, recipe, machine)
+    cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
+    batches = _batches(cached, store, recipe, machine)
     outcome = _train(network, batches, recipe, machine, run, resume)
     network.save(run.model_file)
-    embedded = embed(network, store, machine)
+    if cached is None:
+        embedded = embed(network, store, machine)
+    else:
+        embedded = embed_features(network.method, cached.rows, cached.plain, machine)
     write_results(run, store, embedded, recipe, machine, outcome, network.track)
     return Clustering(recipe, network, machine, store, embedded, run)
 
@@ -107,14 +110,11 @@ def _warn_of_labels(track: str) -> None:
         say("note: whether the backbone's weights saw labels is not known; the result is marked so")
 
 
-def _batches(network: Network, store: ImageStore, recipe: Recipe, machine: Machine) -> Batches:
+def _batches(cached: CachedFeatures | None, store: ImageStore, recipe: Recipe, machine: Machine) -> Batches:
     training = recipe.training
-    if network.frozen is None:
-        views = Views(recipe.views, store.size, machine.dtype)
-        return ImageBatches(store, views, training.batch_size, training.seed)
-    frozen: Backbone = network.frozen
-    features = cached_features(frozen, store, recipe, machine)
-    return FeatureBatches(features.views, training.batch_size, training.seed)
+    if cached is not None:
+        return FeatureBatches(cached.views, training.batch_size, training.seed)
+    return ImageBatches(store, Views(recipe.views, store.size, machine.dtype), training.batch_size, training.seed)
 
 
 def _train(

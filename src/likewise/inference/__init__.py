@@ -1,6 +1,6 @@
 """What comes after training: features, assignments and places, in a fixed order."""
 
-from likewise.inference.embed import Embedded, embed
+from likewise.inference.embed import Embedded, embed, embed_features
 from likewise.inference.layout import layout
 
-__all__ = ["Embedded", "embed", "layout"]
+__all__ = ["Embedded", "embed", "embed_features", "layout"]

@@ -7,6 +7,7 @@ import torch
 
 from likewise.assembly import Network
 from likewise.data import ImageStore
+from likewise.methods import Method, Parts
 from likewise.progress import track
 from likewise.training.machine import Machine
 from likewise.views import plain_view
@@ -46,7 +47,37 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
         for rows, images in store.batches(batch_size):
             with machine.autocast():
                 parts = network.parts(plain_view(images.to(machine.device), machine.dtype))
-            values = (*parts, network.method.probabilities(parts.logits))
-            collected.append((rows, *(value.float().cpu().numpy() for value in values)))
+            collected.append((rows, *_arrays(network.method, parts)))
             tracker.advance(len(rows))
+    return _joined(collected)
+
+
+@torch.inference_mode()
+def embed_features(
+    method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine, batch_size: int = 4096
+) -> Embedded:
+    """The same from features of a frozen backbone that are there already.
+
+    Args:
+        method: Trained on such features.
+        rows: Which rows of the store they belong to, int64 [N].
+        features: Of the images as they are, float32 [N, F], such as a memory-mapped cache.
+        machine: How to compute.
+        batch_size: Images at a time.
+    """
+    method.eval().to(machine.device)
+    collected: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(features), batch_size):
+        block = slice(start, start + batch_size)
+        with machine.autocast():
+            parts = method.parts(torch.from_numpy(np.array(features[block])).to(machine.device))
+        collected.append((rows[block], *_arrays(method, parts)))
+    return _joined(collected)
+
+
+def _arrays(method: Method, parts: Parts) -> tuple[np.ndarray, ...]:
+    return tuple(value.float().cpu().numpy() for value in (*parts, method.probabilities(parts.logits)))
+
+
+def _joined(collected: list[tuple[np.ndarray, ...]]) -> Embedded:
     return Embedded(*(np.concatenate(column) for column in zip(*collected, strict=True)))

@@ -74,7 +74,7 @@ def findings(window: Window, batch_size: int, progress: float) -> dict[str, str]
             f"the clusters are collapsing: {figures['largest_share']:.0%} of the images are in one of {clusters}. "
             "A higher cluster_weight or a lower epsilon keeps them balanced"
         )
-    elif fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
+    elif progress > 0.3 and fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
         found["empty"] = (
             f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. "
             "If that stays, there may be fewer groups than -k asks for"
