@@ -173,6 +173,8 @@ def test_the_least_that_works(clusters: int, batch: int, images: int) -> None:
 
 
 def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
-    recipe = Recipe.parse({"views": {"flip": 0.0}, "model": {"backbone": "resnet18", "frozen": True, "weights": "none"}})
+    recipe = Recipe.parse(
+        {"views": {"flip": 0.0}, "model": {"backbone": "resnet18", "frozen": True, "weights": "none"}}
+    )
     views = with_model(recipe, Sized((32, 32))).views
     assert views == VIEWS["gentle"][0].model_copy(update={"flip": 0.0})

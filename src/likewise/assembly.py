@@ -83,7 +83,7 @@ def build_network(recipe: Recipe) -> Network:
     # the seed decides the weights, and whoever called keeps their own random state
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        backbone = build_backbone(model.backbone, model.weights, data.channels, data.image_size)
+        backbone = build_backbone(model.backbone, model.weights, data.channels, data.image_size, bool(model.small_stem))
         trained = nn.Identity() if model.frozen else backbone
         build: Any = METHODS[recipe.method.name][0]
         method = build(trained, backbone.num_features, recipe.method.num_clusters, config)

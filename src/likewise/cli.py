@@ -63,6 +63,7 @@ def cluster(
     backbone: Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")] = None,
     weights: Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")] = None,
     method: Annotated[str | None, typer.Option(help="See `likewise list methods`.")] = None,
+    views: Annotated[str | None, typer.Option(help="See `likewise list views` (default: from the images).")] = None,
     recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels (default: from the images).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a training step.")] = None,
@@ -101,6 +102,7 @@ def cluster(
     changes: dict[str, Any] = {
         "method.num_clusters": clusters,
         "method.name": method,
+        "views": views,
         "model.backbone": backbone,
         "model.weights": weights,
         "data.image_size": image_size,
@@ -290,5 +292,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"likewise: {message}", file=sys.stderr)  # noqa: T201
+    from likewise.progress import printable_line
+
+    print(f"likewise: {printable_line(message)}", file=sys.stderr)  # noqa: T201
     sys.exit(code)

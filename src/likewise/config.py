@@ -35,6 +35,9 @@ class ModelConfig(Section):
     backbone: str = Field(default="auto", description="see `likewise list backbones`; auto: by image size")
     weights: str = Field(default="auto", description="none, pretrained, or a file; auto: what the backbone is for")
     frozen: bool | None = Field(default=None, description="train the head only; by default wherever there are weights")
+    small_stem: bool | None = Field(
+        default=None, description="a 3x3 stem without pooling for ResNets; by default from scratch up to 64 px"
+    )
     cached_views: int = Field(
         default=8, ge=1, description="augmented views of an image in the cache of a frozen backbone"
     )
@@ -51,6 +54,9 @@ class TrainingConfig(Section):
     learning_rate: float = Field(default=0.2, gt=0, description="at a batch of 256, scaled in proportion to the batch")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD, with Nesterov's correction")
     weight_decay: float = Field(default=5e-4, ge=0, description="on weights, not on biases and norms")
+    hold_steps: int = Field(
+        default=0, ge=0, description="the rate stays up until this step; written where a budget in minutes was decided"
+    )
     warmup_steps: int = Field(default=50, ge=0, description="the rate rises linearly over these, then follows a cosine")
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")

@@ -8,6 +8,7 @@ from likewise.views.config import VIEWS
 LARGEST_SCRATCH_SIZE = 96  # px; from scratch, more pixels cost far more time than they bring clusters
 PRETRAINED_SIZE = 224  # px; what most published weights were trained at
 SMALL = 64  # px; up to here a network keeps the resolution for longer
+LARGEST_BATCH = 1024  # that is chosen unasked; larger ones may not fit into memory
 SCRATCH_MINUTES = 10.0
 FROZEN_STEPS = 2000
 
@@ -29,6 +30,8 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         data.image_size = PRETRAINED_SIZE if model.weights != "none" else _scratch_size(source.typical_side())
     if model.backbone == "auto":
         model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
+    if model.small_stem is None:
+        model.small_stem = model.weights == "none" and data.image_size <= SMALL
     # what was set stays; the rest comes from the set of views that suits the images
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
     recipe.views = VIEWS[_view_name(model.frozen, data.image_size)][0].model_copy(update=chosen)
@@ -61,7 +64,7 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     check_counts(recipe, num_images)
     if training.batch_size == 0:
         # Sinkhorn balances a batch over the clusters: it needs several images for each of them
-        training.batch_size = min(max(256, 4 * clusters), num_images)
+        training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
     if training.steps is None and training.epochs is None and training.minutes is None:
         if recipe.model.frozen:
             training.steps = FROZEN_STEPS

@@ -36,7 +36,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         epochs: Train for this many passes instead.
         batch_size: Images in a step; 0 decides it from their number.
         settings: Any other setting of a recipe by dotted name, such as `{"method.settings.temperature": 0.1}`.
-        run_dir: Where to write the run directory; None keeps it in a temporary place.
+        run_dir: Where to write the run directory, which must not be there yet; None keeps it in a temporary place.
         random_state: Same number, same machine: same result. None stands for 0.
 
     Attributes:
@@ -161,7 +161,10 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     @classmethod
     def load(cls, path: str | Path) -> "ImageClusterer":
-        """A fitted clusterer from a run directory, whoever made it."""
+        """A fitted clusterer from a run directory, whoever made it.
+
+        Its `labels_` are those of the images that could be read, in the order of the run's `assignments.parquet`.
+        """
         run = RunDirectory(path)
         recipe, network, machine = open_network(run)
         training = recipe.training
@@ -174,6 +177,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             minutes=training.minutes,
             epochs=training.epochs,
             batch_size=training.batch_size,
+            settings={f"method.settings.{name}": value for name, value in recipe.method.settings.items()},
             random_state=training.seed,
         )
         clusterer.run_, clusterer.recipe_ = run, recipe

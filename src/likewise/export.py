@@ -77,7 +77,7 @@ def _inside(name: str) -> Path:
 def _free(target: Path, taken: set[Path]) -> Path:
     """`target`, or the same with a number, where the name is taken already."""
     free, number = target, 2
-    while free in taken:
+    while free in taken or free.exists():  # some disks take a.jpg and A.jpg for the same
         free, number = target.with_name(f"{target.stem}-{number}{target.suffix}"), number + 1
     taken.add(free)
     return free

@@ -25,8 +25,19 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def printable_line(text: str) -> str:
+    r"""The text without characters that command a terminal, such as a stranger's file name may hold.
+
+    Example:
+        >>> printable_line("photo\x1b]0;gotcha\x07.jpg")
+        'photo\\x1b]0;gotcha\\x07.jpg'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(message: str) -> None:
     """Print one line for the user, above a running progress bar if there is one."""
+    message = printable_line(message)
     if _live is not None:
         _live.console.print(message, markup=False, highlight=False)
     else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from likewise.config import Recipe
 from likewise.errors import InputError, unknown_name
+from likewise.views.config import VIEWS
 
 _LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
 
@@ -30,7 +31,7 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) 
 
     Args:
         origin: A name, a TOML file, or None for the defaults.
-        given: Values by dotted name, such as `{"training.seed": 1}`.
+        given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them.
         settings: The same as text, such as `["training.seed=1"]`; they come last.
 
     Raises:
@@ -41,6 +42,8 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) 
         3
     """
     tables = _start(origin)
+    if isinstance(given.get("views"), str):
+        given = given | {"views": _named_views(given["views"])}
     settled = dict(map(_parsed, settings))
     for name, value in [*given.items(), *settled.items()]:
         *sections, last = name.split(".")
@@ -55,6 +58,8 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) 
         if lengths and isinstance(tables["training"], dict):
             for name in _LENGTHS - lengths:
                 tables["training"].pop(name.partition(".")[2], None)
+            if "training.hold_steps" not in settled:
+                tables["training"].pop("hold_steps", None)  # it belonged to the length that was replaced
             break
     return Recipe.parse(tables)
 
@@ -68,6 +73,12 @@ def _start(origin: str | None) -> dict[str, Any]:
         raise unknown_name("recipe", origin, known)
     Recipe.read(path)  # says what is wrong with it, if anything is
     return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _named_views(name: str) -> dict[str, Any]:
+    if name not in VIEWS:
+        raise unknown_name("set of views", name, VIEWS)
+    return VIEWS[name][0].model_dump()
 
 
 def _parsed(setting: str) -> tuple[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from likewise.config import Recipe
-from likewise.data import ImageStore, load_images, open_source
+from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.errors import InputError
 from likewise.evaluation import (
     cluster_scores,
@@ -35,22 +35,24 @@ class Scored:
     """Images with what is known of them, row by row.
 
     Attributes:
-        store: Their pixels.
-        rows: Rows of the store, int64 [N].
+        names: What they are called, [N].
         features: Of the backbone, float32 [N, F].
         clusters: Their assignments, int64 [N].
     """
 
-    store: ImageStore
-    rows: np.ndarray
+    names: list[str]
     features: np.ndarray
     clusters: np.ndarray
 
-    @property
-    def names(self) -> list[str]:
-        return [self.store.names[row] for row in self.rows]
 
-    def pixels(self, side: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels of images: rows of a store, int64 [N]."""
+
+    store: ImageStore
+    rows: np.ndarray
+
+    def at(self, side: int) -> np.ndarray:
         """The raw pixels at `side` px, float32 [N, D] in 0..1."""
         return pixels(self._blocks(side))
 
@@ -78,27 +80,41 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         InputError: If labels or images cannot be found.
     """
     run.require_complete()
-    own = _own_images(run)
-    scored = own if data is None else _new_images(run, data)
-    classes = _classes(scored, labels)
+    recipe = Recipe.read(run.recipe_file)
+    table = run.assignments()
+    own = Scored(table.names, np.asarray(run.features("backbone")), table.clusters)
+    # labels first: what is wrong with them should be said before any image is read
+    source = open_source(recipe.data.source) if data is None and recipe.data.source else None
+    source = open_source(data) if data is not None else source
+    classes_of = _classes(list(source.names) if source else own.names, source, labels)
+    if data is None:
+        scored, scored_pixels = own, None
+    else:
+        scored, scored_pixels = _new_images(run, source)
+    classes = np.array([classes_of.get(name, "") for name in scored.names])
     known = labelled(classes)
-    names, indices = np.unique(classes[known].astype(str), return_inverse=True)
+    if not known.any():
+        raise InputError("none of the images has a label; are these the labels of these images?")
+    names, indices = np.unique(classes[known], return_inverse=True)
     if len(names) < 2:
-        raise InputError(f"all labels are {names[0]!r}: a score needs two classes at least; is --labels right?")
+        raise InputError(f"all labels are {str(names[0])!r}: a score needs two classes at least; is --labels right?")
     if not known.all():
         say(f"{int((~known).sum()):,} of {len(known):,} images have no label and are left out of the scores")
-    recipe = Recipe.read(run.recipe_file)
     num_clusters = recipe.method.num_clusters
     found = scored.clusters[known]
+    say("comparing with K-means on the same features and on pixels")
+    baselines = [_features_row(own, scored, recipe)]
+    if pixel_row := _pixels_row(recipe, own, scored_pixels):
+        baselines.append(pixel_row)
     evaluation = {
         "protocol": "all" if data is None else "split",
-        "data": scored.store.source.spec,
+        "data": source.spec if source else "",
         "num_images": int(known.sum()),
         "num_classes": len(names),
         "classes": names.tolist(),
         "rows": [
             {"name": recipe.method.name.upper(), **cluster_scores(found, indices)},
-            *_kmeans_rows(own, scored, known, indices, num_clusters, recipe.training.seed),
+            *({"name": name, **cluster_scores(groups[known], indices)} for name, groups in baselines),
         ],
         "confusion": confusion(found, indices, names.tolist(), num_clusters),
         "per_class": per_class(found, indices, names.tolist()),
@@ -107,63 +123,70 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     return evaluation
 
 
-def _own_images(run: RunDirectory) -> Scored:
-    """The images of the run itself, opened again where they were; the table of the run says which they are."""
-    recipe = Recipe.read(run.recipe_file)
-    settings, table = recipe.data, run.assignments()
-    if not settings.source:
-        raise InputError("this run was made from images in memory; give them again with --data.")
-    memory = int(settings.memory_gb * 2**30)
-    source = open_source(settings.source)
-    store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
-    places = {name: row for row, name in enumerate(store.names)}
-    present = np.array([name in places for name in table.names])
-    if not present.any():
-        raise InputError(f"none of the images of this run are in {settings.source} any more.")
-    if not present.all():
-        say(f"{int((~present).sum()):,} images of the run are no longer there and are left out")
-    rows = np.array([places[name] for name in table.names if name in places])
-    return Scored(store, rows, np.asarray(run.features("backbone"))[present], table.clusters[present])
+def _new_images(run: RunDirectory, source: ImageSource | None) -> tuple[Scored, Pixels]:
+    table, store, embedded = assign(run, source)
+    return Scored(table.names, embedded.features, table.clusters), Pixels(store, embedded.rows)
 
 
-def _new_images(run: RunDirectory, data: object) -> Scored:
-    table, store, embedded = assign(run, data)
-    return Scored(store, embedded.rows, embedded.features, table.clusters)
-
-
-def _classes(scored: Scored, labels: str) -> np.ndarray:
-    """The class of every image, as text; empty where there is none."""
+def _classes(names: list[str], source: ImageSource | None, labels: str) -> dict[str, str]:
+    """The class of every image by its name, as text; empty where there is none."""
     if labels == "folders":
-        return labels_from_folders(scored.names)
-    if labels == "source":
-        own, names = scored.store.labels, scored.store.source.class_names
-        if own is None:
+        classes = labels_from_folders(names).tolist()
+    elif labels == "source":
+        own = source.labels if source is not None else None
+        if source is None or own is None:
             raise InputError("these images come without labels; give --labels folders or --labels FILE.csv.")
-        own = own[scored.rows]
-        return np.array([names[i] if names else str(i) for i in own.tolist()])
-    if not Path(labels).is_file():
+        classes = [_class_name(int(label), source.class_names) for label in own]
+    elif not Path(labels).is_file():
         raise InputError(f"--labels {labels}: no such file; give a CSV file, or the word folders or source.")
-    return read_labels(Path(labels), scored.names)
+    else:
+        classes = read_labels(Path(labels), names).tolist()
+    return dict(zip(names, map(str, classes), strict=True))
 
 
-def _kmeans_rows(
-    own: Scored, scored: Scored, known: np.ndarray, classes: np.ndarray, num_clusters: int, seed: int
-) -> list[dict[str, Any]]:
-    """K-means on features and on pixels, fitted on the run's own images like the method itself."""
-    say("comparing with K-means on the same features and on pixels")
-    store = own.store
+def _class_name(label: int, names: list[str] | None) -> str:
+    if label < 0:  # the usual mark of an image without a label
+        return ""
+    return names[label] if names is not None and label < len(names) else str(label)
+
+
+def _features_row(own: Scored, scored: Scored, recipe: Recipe) -> tuple[str, np.ndarray]:
+    """K-means on the features, fitted on the run's own images like the method itself."""
+    other = None if scored is own else scored.features
+    groups = kmeans(own.features, recipe.method.num_clusters, recipe.training.seed, other)
+    return "K-means on the same features", groups
+
+
+def _pixels_row(recipe: Recipe, own: Scored, scored: Pixels | None) -> tuple[str, np.ndarray] | None:
+    """The same on pixels; None, with a word on it, where the run's own images are no longer to be had."""
+    fitted = _own_pixels(recipe, own.names)
+    if fitted is None:
+        say("the images of the run are not where they were: the row of K-means on pixels is left out")
+        return None
+    store = fitted.store
     # pixels of many large images do not fit into memory as floats; at 32 px K-means sees the same in them
-    fits = len(own.rows) * store.channels * store.size**2 * 4 <= MOST_PIXEL_BYTES
+    fits = len(fitted.rows) * store.channels * store.size**2 * 4 <= MOST_PIXEL_BYTES
     side = store.size if fits else min(store.size, REDUCED_SIDE)
-    pixel_name = "K-means on pixels" if side == store.size else f"K-means on pixels ({side} px)"
-    rows = []
-    for name, of in (
-        ("K-means on the same features", lambda images: images.features),
-        (pixel_name, lambda images: images.pixels(side)),
-    ):
-        found = kmeans(of(own), num_clusters, seed, None if scored is own else of(scored))
-        rows.append({"name": name, **cluster_scores(found[known], classes)})
-    return rows
+    name = "K-means on pixels" if side == store.size else f"K-means on pixels ({side} px)"
+    other = None if scored is None else scored.at(side)
+    return name, kmeans(fitted.at(side), recipe.method.num_clusters, recipe.training.seed, other)
+
+
+def _own_pixels(recipe: Recipe, names: list[str]) -> Pixels | None:
+    """The images of the run itself, opened again where they were, if all of them are still there."""
+    settings = recipe.data
+    if not settings.source:
+        return None
+    memory = int(settings.memory_gb * 2**30)
+    try:
+        source = open_source(settings.source)
+        store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
+    except InputError:
+        return None
+    places = {name: row for row, name in enumerate(store.names)}
+    if not all(name in places for name in names):
+        return None
+    return Pixels(store, np.array([places[name] for name in names]))
 
 
 def _record(run: RunDirectory, evaluation: dict[str, Any]) -> None:

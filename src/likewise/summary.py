@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from likewise.progress import format_seconds
+from likewise.progress import format_seconds, printable_line
 from likewise.runs import RunDirectory
 
 BAR = 24  # characters
@@ -31,7 +31,7 @@ def describe_run(run: RunDirectory) -> str:
     lines += _track_lines(metrics)
     if skipped := run.skipped():
         lines.append(f"{len(skipped):,} files could not be read: {run.skipped_file}")
-    return "\n".join(lines)
+    return printable_line("\n".join(lines))
 
 
 def _track_lines(metrics: dict[str, Any]) -> list[str]:
@@ -58,4 +58,4 @@ def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> 
         cluster = "none" if entry["cluster"] is None else str(entry["cluster"])
         scores = f"{entry['recall']:7.2f} {entry['precision']:10.2f}"
         lines.append(f"{str(entry['class'])[:24]:24s} {entry['images']:7,d} {cluster:>8s} {scores}")
-    return "\n".join([*lines, *_track_lines(metrics)])
+    return printable_line("\n".join([*lines, *_track_lines(metrics)]))

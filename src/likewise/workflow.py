@@ -14,6 +14,7 @@ from likewise.errors import InputError
 from likewise.evaluation import cluster_summary
 from likewise.inference import Embedded, embed, embed_features, layout
 from likewise.inference.cache import CachedFeatures, cached_features
+from likewise.models import check_backbone
 from likewise.progress import format_seconds, say
 from likewise.runs import Assignments, RunDirectory
 from likewise.runs.assignments import write_thumbnails
@@ -21,6 +22,7 @@ from likewise.runs.files import write_text
 from likewise.training.batches import Batches, FeatureBatches, ImageBatches
 from likewise.training.fit import Outcome, train
 from likewise.training.machine import Machine, choose_machine, machine_facts, peak_memory_mb
+from likewise.training.plan import Plan
 from likewise.views import Views
 
 MOST_THUMBNAILS = 10_000
@@ -59,9 +61,12 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     check_counts(recipe, len(source))
     recipe = with_model(recipe, source)
     method_config(recipe)
+    check_backbone(recipe.model.backbone, recipe.model.weights)
+    run.require_writable()
     store = _load(recipe, source)
     recipe = _resolved(recipe, source, store, resume)
-    machine = choose_machine(recipe.training.precision, recipe.training.compile, recipe.training.minutes)
+    compiled = False if recipe.model.frozen else recipe.training.compile  # a head alone has nothing to gain
+    machine = choose_machine(recipe.training.precision, compiled, recipe.training.minutes)
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
@@ -120,9 +125,9 @@ def _batches(cached: CachedFeatures | None, store: ImageStore, recipe: Recipe, m
 def _train(
     network: Network, batches: Batches, recipe: Recipe, machine: Machine, run: RunDirectory, resume: bool
 ) -> Outcome:
-    def decided(steps: int) -> None:
-        # from here on the run is reproducible without a clock: a resume, or anybody, trains this many steps
-        recipe.training.steps = steps
+    def decided(plan: Plan) -> None:
+        # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
+        recipe.training.steps, recipe.training.hold_steps = plan.total_steps, plan.hold_steps
         write_text(run.recipe_file, recipe.to_toml())
 
     clusters = recipe.method.num_clusters

@@ -32,7 +32,7 @@ def test_untrained_backbones(name, channels, size, num_features):
 
 
 def test_resnet_gets_a_small_stem_for_small_images():
-    network = build_backbone("resnet18", size=32).network
+    network = build_backbone("resnet18", size=32, small_stem=True).network
     assert network.conv1.kernel_size == (3, 3)
     assert network.conv1.stride == (1, 1)
     assert isinstance(network.maxpool, nn.Identity)

@@ -17,6 +17,7 @@ from likewise.training.batches import ImageBatches
 from likewise.training.callbacks import Diverged
 from likewise.training.fit import Interrupted, Outcome, train
 from likewise.training.machine import Machine
+from likewise.training.plan import Plan
 from likewise.views import ViewConfig, Views
 
 BATCH, IMAGES, CLUSTERS = 16, 48, 4
@@ -156,9 +157,51 @@ def test_a_budget_in_minutes_becomes_steps_that_a_recipe_can_name(images: np.nda
     store = load_images(open_source(images), 16)
     batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
     training = TrainingConfig(minutes=0.05, batch_size=BATCH, warmup_steps=5)
-    decided: list[int] = []
+    decided: list[Plan] = []
     outcome = train(
         new_method("in-batch"), batches, training, MACHINES["fp32"], tmp_path, CLUSTERS, False, decided.append
     )
-    assert decided == [outcome.steps]
+    assert [plan.total_steps for plan in decided] == [outcome.steps]
     assert 1.0 < outcome.seconds < 10.0
+
+
+@pytest.mark.parametrize("stop", [None, 12])
+def test_a_budget_in_minutes_trains_what_its_recipe_trains(
+    stop: int | None, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.training.callbacks.CALIBRATION_STEPS", 15)
+    store = load_images(open_source(images), 16)
+    batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
+    training = TrainingConfig(minutes=0.04, batch_size=BATCH, warmup_steps=5)
+    method, plans = new_method("in-batch"), []
+    train(method, batches, training, MACHINES["fp32"], tmp_path / "timed", CLUSTERS, False, plans.append)
+    (plan,) = plans
+    named = training.model_copy(update={"steps": plan.total_steps, "hold_steps": plan.hold_steps})
+    again = new_method("in-batch")
+    if stop is not None:  # before the budget had become steps
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, stop)
+            with pytest.raises(Interrupted):
+                train(again, batches, named, MACHINES["fp32"], tmp_path / "again", CLUSTERS)
+        again = new_method("in-batch")
+    train(again, batches, named, MACHINES["fp32"], tmp_path / "again", CLUSTERS, resume=stop is not None)
+    assert all(
+        torch.equal(a, b) for a, b in zip(method.state_dict().values(), again.state_dict().values(), strict=True)
+    )
+
+
+def test_a_long_epoch_is_resumed_in_its_middle(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = new_method("moco-v2")
+    run(whole, images, tmp_path / "whole", 2, MACHINES["fp32"])
+    monkeypatch.setattr(fit, "LONGEST_LEG", 2)
+    half, resumed = new_method("moco-v2"), new_method("moco-v2")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 3)  # a leg of two steps ended, the epoch of three has not
+        with pytest.raises(Interrupted):
+            run(half, images, tmp_path / "half", 2, MACHINES["fp32"])
+    run(resumed, images, tmp_path / "half", 2, MACHINES["fp32"], resume=True)
+    assert "resuming after step 2" in capsys.readouterr().err
+    for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name

@@ -8,6 +8,7 @@ import torch
 from likewise.training.health import Window, findings
 
 BATCH = 256
+CHANCE = math.log(2 * BATCH - 1)
 
 
 def window(shares: list[float], images: int | None = None, **losses: float) -> Window:
@@ -23,7 +24,7 @@ def window(shares: list[float], images: int | None = None, **losses: float) -> W
 
 
 def kinds(looked_at: Window, progress: float = 0.5) -> set[str]:
-    return set(findings(looked_at, BATCH, progress))
+    return set(findings(looked_at, CHANCE, progress))
 
 
 @pytest.mark.parametrize("clusters", [2, 3, 10, 1000])
@@ -58,7 +59,7 @@ def test_collapse(shares: list[float]) -> None:
 
 
 def test_collapse_is_said_in_words() -> None:
-    (sentence,) = findings(window([6, *[0.4] * 9]), BATCH, 0.5).values()
+    (sentence,) = findings(window([6, *[0.4] * 9]), CHANCE, 0.5).values()
     assert sentence.startswith("the clusters are collapsing: 62% of the images are in one of 10. ")
     assert "cluster_weight" in sentence
 
@@ -72,7 +73,7 @@ def test_collapse_is_said_in_words() -> None:
     ],
 )
 def test_empty_clusters(shares: list[float], expected: str) -> None:
-    found = findings(window(shares), BATCH, 0.5)
+    found = findings(window(shares), CHANCE, 0.5)
     assert set(found) == {"empty"}
     assert found["empty"].startswith(expected)
 
@@ -90,15 +91,15 @@ def test_stuck_at_a_coin_toss(clusters: int) -> None:
     assert kinds(window([1] * clusters, cluster_loss=0.975 * uniform)) == set()
     assert (
         f"stuck at ln {clusters} = {uniform:.2f}"
-        in findings(window([1] * clusters, cluster_loss=uniform), BATCH, 0.5)["stuck"]
+        in findings(window([1] * clusters, cluster_loss=uniform), CHANCE, 0.5)["stuck"]
     )
 
 
 def test_images_that_all_look_alike() -> None:
-    chance = math.log(2 * BATCH - 1)
+    chance = CHANCE
     assert kinds(window([1] * 10, contrastive_loss=chance)) == {"flat"}
     assert kinds(window([1] * 10, contrastive_loss=0.98 * chance)) == set()
-    assert f"pure chance, {chance:.2f}" in findings(window([1] * 10, contrastive_loss=chance), BATCH, 0.5)["flat"]
+    assert f"pure chance, {chance:.2f}" in findings(window([1] * 10, contrastive_loss=chance), CHANCE, 0.5)["flat"]
 
 
 def test_several_findings_at_once() -> None:

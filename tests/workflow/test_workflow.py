@@ -160,3 +160,39 @@ def test_a_run_overwrites_nothing(run: RunDirectory, photos: Path, tmp_path: Pat
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="not empty"):
         cluster(recipe, str(photos), RunDirectory(tmp_path))
+
+
+def test_a_small_stem_comes_back_with_the_run(photos: Path, tmp_path: Path) -> None:
+    given = {"method.num_clusters": 4, "model.backbone": "resnet18", "training.steps": 1, "training.batch_size": 16}
+    for small in (True, False):
+        run = RunDirectory(tmp_path / f"{small}")
+        cluster(make_recipe(None, given | {"model.small_stem": small}, []), str(photos), run)
+        table, _, _ = assign(run, str(photos))
+        assert np.array_equal(table.clusters, run.assignments().clusters)
+
+
+def test_images_without_a_label_are_no_class(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = np.stack([picture(kind, generator) for kind in ("dots", "rows") for _ in range(8)])
+    np.savez(tmp_path / "some.npz", images=images, labels=np.array([0] * 6 + [-1] * 4 + [1] * 6))
+    np.savez(tmp_path / "none.npz", images=images, labels=np.full(16, -1))
+    run = RunDirectory(tmp_path / "run")
+    given = {"method.num_clusters": 2, "training.steps": 1, "training.batch_size": 16}
+    cluster(make_recipe(None, given, []), str(tmp_path / "some.npz"), run)
+    evaluation = evaluate(run, "source")
+    assert (evaluation["num_images"], evaluation["num_classes"]) == (12, 2)
+    with pytest.raises(InputError, match="none of the images has a label"):
+        evaluate(run, "source", str(tmp_path / "none.npz"))
+
+
+def test_a_run_from_memory_is_scored_on_other_images(photos: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = np.stack([picture(kind, generator) for kind in ("dots", "rows") for _ in range(8)])
+    run = RunDirectory(tmp_path / "run")
+    cluster(
+        make_recipe(None, {"method.num_clusters": 2, "training.steps": 1, "training.batch_size": 16}, []), images, run
+    )
+    evaluation = evaluate(run, "folders", str(photos))
+    assert [row["name"] for row in evaluation["rows"]] == ["CDC", "K-means on the same features"]
+    (tmp_path / "labels.csv").write_text("index,label\n" + "\n".join(f"{i},{i // 8}" for i in range(16)) + "\n")
+    assert evaluate(run, str(tmp_path / "labels.csv"))["num_images"] == 16

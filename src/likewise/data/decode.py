@@ -3,8 +3,9 @@
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ class UnreadableImage(ValueError):
     """An image that cannot be decoded; the message is the reason in a few words, without the image's name."""
 
 
+# a file of a few kB may hold this many pixels; as many threads as there are must not decode such files at once
+_MANY_PIXELS = 25_000_000
+_one_at_a_time = threading.Lock()
+
+
 def read_image(path_or_bytes: str | os.PathLike[str] | bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The image as a square of 8-bit RGB.
 
@@ -55,8 +61,9 @@ def read_image(path_or_bytes: str | os.PathLike[str] | bytes, size: int) -> UInt
     """
     with _opened(path_or_bytes) as image:
         image.draft(None, (size, size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that still covers `size`
-        image.load()
-        square = _centre_square(_plain_mode(image), size)
+        with _one_at_a_time if image.width * image.height > _MANY_PIXELS else nullcontext():
+            image.load()
+            square = _centre_square(_plain_mode(image), size)
         # Turning a centred square after the crop is the same as before, and turns fewer pixels. `load` comes first
         # because a TIFF is turned by Pillow as it loads, and a PNG may state its orientation after the pixels.
         return _rgb(_upright(square, _orientation(image)))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from jaxtyping import UInt8
 from likewise.data.decode import IMAGE_EXTENSIONS, UnreadableImage, image_shape, read_image
 from likewise.data.source import ImageSource
 from likewise.errors import InputError
+from likewise.progress import say
 
 LIST_EXTENSIONS = (".txt", ".lst")
+
+# what people's folders hold as well, and what would be missed without a word
+PICTURE_EXTENSIONS = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw")
 
 
 class FileSource(ImageSource):
@@ -61,8 +66,11 @@ def open_folder(data: object) -> ImageSource | None:
     """
     if not isinstance(data, str | Path) or not os.path.isdir(data):
         return None
-    root = Path(data)
-    found = {path.relative_to(root).as_posix(): path.absolute() for path in _image_files(root)}
+    root, ignored = Path(data), Counter[str]()
+    found = {path.relative_to(root).as_posix(): path.absolute() for path in _image_files(root, ignored)}
+    if pictures := {ending: count for ending, count in ignored.items() if ending in PICTURE_EXTENSIONS}:
+        endings = ", ".join(f"{count:,} {ending}" for ending, count in sorted(pictures.items()))
+        say(f"pictures in formats that cannot be read are left out; convert them to JPEG or PNG: {endings}")
     if not found:
         raise InputError(f"no images under {printable(str(root))}; looked for {', '.join(IMAGE_EXTENSIONS)}")
     names = sorted(found)
@@ -124,8 +132,8 @@ def _from_text(path: Path) -> FileSource:
     return FileSource("list", absolute_spec(path), [folder / line for line in listed], listed)
 
 
-def _image_files(root: Path) -> Iterable[Path]:
-    """Files with an image extension under `root`, in no particular order."""
+def _image_files(root: Path, ignored: Counter[str]) -> Iterable[Path]:
+    """Files with an image extension under `root`, in no particular order; counts the endings of all others."""
     seen: set[tuple[int, int]] = set()
     folders, links = [str(root)], []  # links wait until all real folders are read, so that real paths give the names
     while folders or links:
@@ -141,6 +149,8 @@ def _image_files(root: Path) -> Iterable[Path]:
                 (links if entry.is_symlink() else folders).append(entry.path)
             elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
                 yield Path(entry.path)
+            else:
+                ignored[Path(entry.name).suffix.lower()] += 1
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

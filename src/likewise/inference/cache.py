@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from likewise._version import __version__
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore
 from likewise.models import Backbone
@@ -72,6 +73,7 @@ def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine
         "seed": recipe.training.seed,
         "precision": str(machine.dtype),
         "backbone": recipe.model.backbone,
+        "version": __version__,
     }
     digest.update(json.dumps(decided, sort_keys=True).encode())
     return digest.hexdigest()[:24]

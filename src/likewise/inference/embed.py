@@ -39,7 +39,7 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
         network: Trained; it is put into evaluation mode and left there.
         store: The images, at the size and with the channels that the network was trained on.
         machine: How to compute.
-        batch_size: Images at a time. It does not change the result.
+        batch_size: Images at a time. In bf16 it may change the last digits.
     """
     network.eval().to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     collected: list[tuple[np.ndarray, ...]] = []

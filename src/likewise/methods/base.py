@@ -63,6 +63,10 @@ class Method(nn.Module, ABC):
         """The assignment probabilities that belong to cluster logits."""
 
     @abstractmethod
+    def chance_loss(self, batch_size: int) -> float:
+        """The contrastive loss of a network that tells no images apart, for batches of this size."""
+
+    @abstractmethod
     def inference_state(self) -> dict[str, Tensor]:
         """The weights that `parts` needs, without what only training needs."""
 

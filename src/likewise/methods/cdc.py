@@ -17,7 +17,7 @@ from likewise.objectives import info_nce, nt_xent, sinkhorn, target_cross_entrop
 
 
 class CDCConfig(MethodConfig):
-    """Settings of CDC. The defaults suit short training on small machines; the recipes hold the paper's."""
+    """Settings of CDC. The defaults suit short training on small machines."""
 
     frame: Literal["in-batch", "moco-v2"] = Field(
         default="in-batch",
@@ -167,6 +167,10 @@ class CDC(Method):
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return torch.softmax(logits.float() / self.config.assignment_temperature, dim=1)
+
+    def chance_loss(self, batch_size: int) -> float:
+        negatives = 2 * batch_size - 2 if self.momentum_encoder is None else self.config.queue_size
+        return math.log(1 + negatives)
 
     def inference_state(self) -> dict[str, Tensor]:
         return {name: value for name, value in self.state_dict().items() if name.startswith("encoder.")}

@@ -1,5 +1,5 @@
 """Backbones, heads, and the state that methods keep."""
 
-from likewise.models.backbones import BACKBONES, Backbone, build_backbone
+from likewise.models.backbones import BACKBONES, Backbone, build_backbone, check_backbone
 
-__all__ = ["BACKBONES", "Backbone", "build_backbone"]
+__all__ = ["BACKBONES", "Backbone", "build_backbone", "check_backbone"]

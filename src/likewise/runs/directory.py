@@ -17,6 +17,7 @@ directory that has it is complete; one with a recipe but without it is resumable
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,16 @@ class RunDirectory:
             )
         if self.path.is_dir() and any(self.path.iterdir()):
             raise InputError(f"{self.path} is not empty, and a run overwrites nothing; choose another place with -o.")
+
+    def require_writable(self) -> None:
+        """Make sure that the run can be written here, before hours of work are spent on it.
+
+        Raises:
+            InputError: If it cannot.
+        """
+        place = next(parent for parent in (self.path.absolute(), *self.path.absolute().parents) if parent.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise InputError(f"{place} may not be written to; choose another place for the run with -o.")
 
     def assignments(self) -> Assignments:
         """The table of the clustering."""

@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         # mkstemp makes files private; a result is as readable as any other file of its owner
         umask = os.umask(0)

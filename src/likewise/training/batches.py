@@ -1,6 +1,7 @@
 """What a training step is fed with: images of a store, or cached features of a frozen backbone."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,8 +22,8 @@ class Batches(Protocol):
     batch_size: int
     steps_per_epoch: int
 
-    def epoch(self, epoch: int) -> Iterator[Tensor]:
-        """The batches of one pass, raw."""
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
+        """The batches of one pass, raw, without the first `skip`."""
         ...
 
     def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:
@@ -50,8 +51,8 @@ class ImageBatches:
         self.store, self.make, self.batch_size, self.seed = store, views, batch_size, seed
         self.steps_per_epoch = len(store) // batch_size
 
-    def epoch(self, epoch: int) -> Iterator[Tensor]:
-        return self.store.training_batches(self.batch_size, self.seed, epoch)
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
+        return self.store.training_batches(self.batch_size, self.seed, epoch, skip)
 
     def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:
         generator = generator_of(self.seed, step)
@@ -71,8 +72,9 @@ class FeatureBatches:
         self.cache, self.batch_size, self.seed = cache, batch_size, seed
         self.steps_per_epoch = cache.shape[1] // batch_size
 
-    def epoch(self, epoch: int) -> Iterator[Tensor]:
-        for rows in shuffled_batches(self.cache.shape[1], self.batch_size, self.seed, epoch):
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
+        order = shuffled_batches(self.cache.shape[1], self.batch_size, self.seed, epoch)
+        for rows in islice(order, skip, None):
             yield torch.from_numpy(np.asarray(rows))
 
     def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:

@@ -38,7 +38,7 @@ class AtomicCheckpoints(CheckpointIO):
 
 
 class EpochCheckpoint(L.Callback):
-    """Writes `last.ckpt` at the end of every epoch."""
+    """Writes `last.ckpt` at the end of every epoch, or of every leg of a long one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class Budget(L.Callback):
     Args:
         plan: The schedule, whose `total_steps` it sets.
         minutes: The budget, or None where the steps are given.
-        decided: Called with the number of steps, so that the recipe can name it.
+        decided: Called with the plan then, so that the recipe can name its steps.
     """
 
     def __init__(self, plan: Plan, minutes: float | None, decided: Any) -> None:
@@ -93,8 +93,10 @@ class Budget(L.Callback):
             return
         # the mean, since checkpoints and epochs' ends cost time as well
         pace = sum(self._times) / len(self._times)
+        # the steps so far ran at the full rate: the cosine starts now, and so it does when the recipe is trained again
+        self.plan.hold_steps = step
         self.plan.total_steps = step + max(1, int((budget - elapsed) / pace))
-        self.decided(self.plan.total_steps)
+        self.decided(self.plan)
 
 
 class Curves(L.Callback):
@@ -103,7 +105,8 @@ class Curves(L.Callback):
     Args:
         path: The log; on a resume, rows of steps that will be repeated are dropped.
         plan: For the learning rate.
-        batch_size: B.
+        num_clusters: K.
+        steps_per_epoch: For the number of the epoch.
     """
 
     COLUMNS: ClassVar[list[str]] = [
@@ -118,8 +121,8 @@ class Curves(L.Callback):
         "largest_share",
     ]
 
-    def __init__(self, path: Path, plan: Plan, num_clusters: int) -> None:
-        self.path, self.plan, self.num_clusters = path, plan, num_clusters
+    def __init__(self, path: Path, plan: Plan, num_clusters: int, steps_per_epoch: int) -> None:
+        self.path, self.plan, self.num_clusters, self.steps_per_epoch = path, plan, num_clusters, steps_per_epoch
         self._window = self._new_window()
         self._rows: list[dict[str, Any]] = []
         self._start = time.monotonic()
@@ -137,7 +140,7 @@ class Curves(L.Callback):
         kept: list[dict[str, Any]] = []
         if trainer.global_step and self.path.is_file():
             with self.path.open(encoding="utf-8", newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= trainer.global_step]
+                kept = [row for row in csv.DictReader(file) if _step_of(row) <= trainer.global_step]
             self._before = float(kept[-1]["seconds"]) if kept else 0.0
         with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -145,7 +148,7 @@ class Curves(L.Callback):
             writer.writerows(kept)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # a row averages over steps of its own epoch only: a resume, which starts at an epoch, writes the same rows
+        # a row averages over steps of its own leg only: a resume, which starts at one, writes the same rows
         self._window = self._new_window()
 
     def on_train_batch_end(
@@ -156,7 +159,7 @@ class Curves(L.Callback):
             return
         row: dict[str, Any] = {
             "step": trainer.global_step,
-            "epoch": trainer.current_epoch,
+            "epoch": (trainer.global_step - 1) // self.steps_per_epoch,
             "seconds": round(self.seconds(), 3),
             "lr": self.plan.rate(trainer.global_step - 1),
         }
@@ -185,11 +188,11 @@ class Health(L.Callback):
     Args:
         plan: For how far the run is.
         num_clusters: K.
-        batch_size: B.
+        chance_loss: The contrastive loss where no images are told apart.
     """
 
-    def __init__(self, plan: Plan, num_clusters: int, batch_size: int) -> None:
-        self.plan, self.num_clusters, self.batch_size = plan, num_clusters, batch_size
+    def __init__(self, plan: Plan, num_clusters: int, chance_loss: float) -> None:
+        self.plan, self.num_clusters, self.chance_loss = plan, num_clusters, chance_loss
         self.warnings: dict[str, str] = {}
         self._window = self._new_window()
 
@@ -225,7 +228,7 @@ class Health(L.Callback):
         if int(self._window.counts.sum()) < max(1000, 50 * self.num_clusters) or self.plan.total_steps is None:
             return
         progress = step / self.plan.total_steps if step > self.plan.warmup_steps else 0.0
-        for kind, sentence in findings(self._window, self.batch_size, progress).items():
+        for kind, sentence in findings(self._window, self.chance_loss, progress).items():
             if kind not in self.warnings:
                 self.warnings[kind] = f"step {step}: {sentence}."
                 say(f"warning: {self.warnings[kind]}")
@@ -239,12 +242,12 @@ class Diverged(RunError):
 class Progress(L.Callback):
     """Shows steps, the time left, epoch and loss."""
 
-    def __init__(self, tracker: Tracker, plan: Plan) -> None:
-        self.tracker, self.plan = tracker, plan
+    def __init__(self, tracker: Tracker, plan: Plan, steps_per_epoch: int) -> None:
+        self.tracker, self.plan, self.steps_per_epoch = tracker, plan, steps_per_epoch
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step:
-            say(f"resuming after step {trainer.global_step:,}, epoch {trainer.current_epoch}")
+            say(f"resuming after step {trainer.global_step:,}")
             self.tracker.start_at(trainer.global_step)
 
     def on_train_batch_end(
@@ -254,5 +257,13 @@ class Progress(L.Callback):
             self.tracker.set_total(self.plan.total_steps)
         note = ""
         if trainer.global_step % LOG_EVERY == 0:  # reading a loss makes a GPU wait
-            note = f"epoch {trainer.current_epoch + 1}, loss {float(outputs['loss']):.3f}"
+            note = f"epoch {(trainer.global_step - 1) // self.steps_per_epoch + 1}, loss {float(outputs['loss']):.3f}"
         self.tracker.advance(1, note)
+
+
+def _step_of(row: dict[str, Any]) -> float:
+    """The step of a row of the log; infinite where a power cut left half a row."""
+    try:
+        return int(row["step"]) if all(value is not None for value in row.values()) else math.inf
+    except ValueError:
+        return math.inf

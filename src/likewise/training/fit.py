@@ -1,9 +1,12 @@
 """Training through Lightning: a method, its batches, and a run directory for what comes of it."""
 
 import logging
+import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +39,32 @@ class Outcome:
     warnings: list[str]
 
 
-class EpochBatches:
-    """The batches of one epoch, for Lightning, which asks for a new one every epoch."""
+LONGEST_LEG = 200  # steps
 
-    def __init__(self, batches: Batches, epoch: int) -> None:
-        self.batches, self.number = batches, epoch
+
+class Leg:
+    """The batches of an epoch, or of a part of a long one: what Lightning takes for an epoch.
+
+    Checkpoints are written where a leg ends, so that a run over many images need not reach the end of an epoch to be
+    resumable. No step depends on where legs end.
+
+    Args:
+        batches: What to train on.
+        number: Of the leg, counted from the start of the run.
+    """
+
+    def __init__(self, batches: Batches, number: int) -> None:
+        per_epoch = -(-batches.steps_per_epoch // LONGEST_LEG)
+        self.batches = batches
+        self.epoch, part = divmod(number, per_epoch)
+        self.start = part * LONGEST_LEG
 
     def __len__(self) -> int:
-        return self.batches.steps_per_epoch
+        return min(LONGEST_LEG, self.batches.steps_per_epoch - self.start)
 
-    def __iter__(self) -> Any:
-        return self.batches.epoch(self.number)
+    def __iter__(self) -> Iterator[Tensor]:
+        with closing(self.batches.epoch(self.epoch, self.start)) as rest:
+            yield from islice(rest, len(self))
 
 
 class MethodTraining(L.LightningModule):
@@ -56,8 +74,8 @@ class MethodTraining(L.LightningModule):
         super().__init__()
         self.method, self.batches, self.plan, self.training_config = method, batches, plan, training
 
-    def train_dataloader(self) -> EpochBatches:
-        return EpochBatches(self.batches, self.current_epoch)
+    def train_dataloader(self) -> Leg:
+        return Leg(self.batches, self.current_epoch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.method, self.training_config)
@@ -81,7 +99,7 @@ def train(
     folder: Path,
     num_clusters: int,
     resume: bool = False,
-    decided: Callable[[int], None] = lambda steps: None,
+    decided: Callable[[Plan], None] = lambda plan: None,
 ) -> Outcome:
     """Train a method.
 
@@ -93,7 +111,7 @@ def train(
         folder: The run directory, for checkpoints and curves.
         num_clusters: K.
         resume: Go on from the checkpoint in `folder`, if there is one.
-        decided: Called with the number of steps once a budget in minutes has been turned into one.
+        decided: Called with the plan once a budget in minutes has been turned into steps.
 
     Returns:
         What it took.
@@ -110,15 +128,15 @@ def train(
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if machine.compile:
         method.backbone.compile()
-    curves = Curves(folder / "log.csv", plan, num_clusters)
-    health = Health(plan, num_clusters, batches.batch_size)
+    curves = Curves(folder / "log.csv", plan, num_clusters, batches.steps_per_epoch)
+    health = Health(plan, num_clusters, method.chance_loss(batches.batch_size))
     start = checkpoint if resume and checkpoint.is_file() else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
         callbacks = [
             Budget(plan, training.minutes, decided),
             curves,
             health,
-            Progress(tracker, plan),
+            Progress(tracker, plan, batches.steps_per_epoch),
             EpochCheckpoint(checkpoint),
         ]
         trainer = _trainer(machine, folder, callbacks)
@@ -136,6 +154,7 @@ def _quieten_lightning() -> None:
 
 def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.plugins.environments import LightningEnvironment
 
     _quieten_lightning()
     return L.Trainer(
@@ -145,7 +164,8 @@ def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.T
         max_epochs=-1,  # the budget ends the run
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
+        # one process, also where a job scheduler's variables speak of several
+        plugins=[AtomicCheckpoints(), LightningEnvironment()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -166,4 +186,6 @@ def _fit(trainer: L.Trainer, module: MethodTraining, checkpoint: Path | None, fo
 
 
 def _interrupted(folder: Path) -> Interrupted:
-    return Interrupted(f"stopped; continue from the last epoch with: likewise cluster --resume -o {folder}")
+    return Interrupted(
+        f"stopped; continue from the last epoch with: likewise cluster --resume -o {shlex.quote(str(folder))}"
+    )

@@ -23,8 +23,11 @@ class Window:
 
     def add(self, output: dict[str, Tensor]) -> None:
         """Count one training step's output: its predicted clusters and its loss terms."""
-        counts = torch.bincount(output["logits"].argmax(dim=1), minlength=self.num_clusters)
-        self._counts = counts if self._counts is None else self._counts + counts
+        clusters = output["logits"].argmax(dim=1)
+        if self._counts is None:
+            self._counts = torch.zeros(self.num_clusters, dtype=torch.long, device=clusters.device)
+        # not bincount, which makes a GPU wait for the largest index
+        self._counts.scatter_add_(0, clusters, torch.ones_like(clusters))
         for name, value in output.items():
             if value.ndim == 0:
                 value = value.detach()
@@ -51,12 +54,12 @@ class Window:
         }
 
 
-def findings(window: Window, batch_size: int, progress: float) -> dict[str, str]:
+def findings(window: Window, chance_loss: float, progress: float) -> dict[str, str]:
     """What is wrong with a run, by kind.
 
     Args:
         window: Counts since the last look.
-        batch_size: B.
+        chance_loss: The contrastive loss where no images are told apart.
         progress: Share of the run that is done, in 0..1.
 
     Returns:
@@ -85,10 +88,10 @@ def findings(window: Window, batch_size: int, progress: float) -> dict[str, str]
             f"no clusters have formed: the cluster loss is stuck at ln {clusters} = {uniform:.2f}, a coin toss. "
             "A lower learning rate or assignment_temperature, or a higher cluster_weight helps"
         )
-    alike = math.log(2 * batch_size - 1)
-    if progress > 0.2 and window.mean("contrastive_loss") > alike * (1 - STUCK_SHARE / 4):
+    if progress > 0.2 and window.mean("contrastive_loss") > chance_loss * (1 - STUCK_SHARE / 4):
         found["flat"] = (
-            f"the network tells no images apart: the contrastive loss is at its value for pure chance, {alike:.2f}. "
+            "the network tells no images apart: the contrastive loss is at its value for "
+            f"pure chance, {chance_loss:.2f}. "
             "A lower learning rate helps, or there are too few images"
         )
     return found

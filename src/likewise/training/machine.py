@@ -5,7 +5,9 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,7 +89,9 @@ def _cpu_flags() -> set[str]:
 
 
 def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
+    # the compiled code is a Python module: it needs Python's headers as well
+    headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return headers and any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
 
 
 def keep_freed_memory() -> bool:

@@ -18,12 +18,14 @@ class Plan:
     Attributes:
         peak: Learning rate after the warm-up.
         warmup_steps: Steps of linear increase.
+        hold_steps: The cosine starts here, or after the warm-up if that ends later.
         total_steps: None as long as a budget in minutes has not been turned into steps.
     """
 
     peak: float
     warmup_steps: int
     total_steps: int | None
+    hold_steps: int = 0
 
     @classmethod
     def of(cls, training: TrainingConfig) -> "Plan":
@@ -36,15 +38,16 @@ class Plan:
         warmup = training.warmup_steps
         if training.steps is not None and training.minutes is None:
             warmup = min(warmup, max(1, training.steps // 10))
-        return cls(training.learning_rate * scale, warmup, training.steps)
+        return cls(training.learning_rate * scale, warmup, training.steps, training.hold_steps)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0: linear warm-up, then half a cosine down to 0."""
         if step < self.warmup_steps:
             return self.peak * (step + 1) / self.warmup_steps
-        if self.total_steps is None:
+        start = max(self.warmup_steps, self.hold_steps)
+        if self.total_steps is None or step < start:
             return self.peak
-        progress = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
+        progress = (step - start) / max(self.total_steps - start, 1)
         return self.peak * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 

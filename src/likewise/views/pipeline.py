@@ -40,7 +40,9 @@ class Views:
             Values in 0..1.
         """
         draws = Draws(generator, len(images), images.device)
-        return self._recolor(self._reshape(images, draws), draws)
+        # the matrices are small and need float32; only the pixels are in the chosen precision
+        with torch.autocast(images.device.type, enabled=False):
+            return self._recolor(self._reshape(images, draws), draws)
 
     def _reshape(self, images: Tensor, draws: Draws) -> Tensor:
         config, (height, width) = self.config, images.shape[2:]
