@@ -46,7 +46,7 @@ class Network(nn.Module):
         from safetensors.torch import save_file
 
         with replacing(path) as temporary:
-            save_file(self.inference_state(), temporary, metadata={"format": "pt", "track": self.track})
+            save_file(self.inference_state(), temporary, metadata={"track": self.track})  # one entry: of several, the order is random
 
 
 def method_config(recipe: Recipe) -> MethodConfig:
