@@ -46,7 +46,8 @@ class Network(nn.Module):
         from safetensors.torch import save_file
 
         with replacing(path) as temporary:
-            save_file(self.inference_state(), temporary, metadata={"track": self.track})  # one entry: of several, the order is random
+            # one entry only: of several, the order in the file is random, and equal runs would differ in it
+            save_file(self.inference_state(), temporary, metadata={"track": self.track})
 
 
 def method_config(recipe: Recipe) -> MethodConfig:

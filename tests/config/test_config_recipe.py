@@ -68,7 +68,7 @@ def test_what_is_not_set_is_left_out() -> None:
         ({"training": {"learningrate": 1}}, "Did you mean 'training.learning_rate'"),
         ({"data": {"imagesize": 1}}, "Did you mean 'data.image_size'"),
         ({"views": {"blurr": 1}}, "'views.blurr'. Did you mean 'views.blur'"),
-        ({"model": {"qqqq": 1}}, "Known: model.backbone, model.cached_views, model.frozen, model.small_stem, model.weights."),
+        ({"model": {"qqqq": 1}}, "Known: model.backbone, model.cached_views, model.frozen, model.small_stem"),
     ],
 )
 def test_unknown_names(values: dict[str, object], expected: str) -> None:
