@@ -255,7 +255,7 @@ def list_(table: Annotated[Table, typer.Argument(help="Which table.")]) -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Run directory.")] = Path("demo-run"),
-    minutes: Annotated[float, typer.Option(help="Train for about this long.")] = 2.5,
+    minutes: Annotated[float, typer.Option(help="Train for about this long.")] = 2.85,
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same result.")] = 0,
 ) -> None:
     """Group 5,000 pictures of clothes that come along, and score the groups. Takes about four minutes.
