@@ -52,7 +52,7 @@ class ImageBatches:
         self.steps_per_epoch = len(store) // batch_size
 
     def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
-        return self.store.training_batches(self.batch_size, self.seed, epoch, skip)
+        yield from self.store.training_batches(self.batch_size, self.seed, epoch, skip)
 
     def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:
         generator = generator_of(self.seed, step)

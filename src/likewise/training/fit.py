@@ -154,7 +154,7 @@ def _quieten_lightning() -> None:
 
 def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     from lightning.pytorch.loggers import TensorBoardLogger
-    from lightning.pytorch.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments import LightningEnvironment
 
     _quieten_lightning()
     return L.Trainer(
