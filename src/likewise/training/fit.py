@@ -153,8 +153,8 @@ def _quieten_lightning() -> None:
 
 
 def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-    from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.pytorch.loggers import TensorBoardLogger
 
     _quieten_lightning()
     return L.Trainer(
