@@ -153,7 +153,7 @@ def _quieten_lightning() -> None:
 
 
 def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-    from lightning.fabric.plugins.environments import LightningEnvironment
+    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.pytorch.loggers import TensorBoardLogger
 
     _quieten_lightning()
