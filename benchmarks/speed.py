@@ -44,7 +44,7 @@ def unpacked(module: nn.Module) -> nn.Module:
 def training_step(backbone: str, machine: Machine, channels_last: bool, packed: bool = True) -> Callable[[], None]:
     """One step of CDC on random images: views, forward, backward, optimiser."""
     torch.manual_seed(0)
-    built = build_backbone(backbone, "none", 3, SIZE)
+    built = build_backbone(backbone, "none", 3, SIZE, small_stem=True)
     method = CDC(built if packed else unpacked(built), built.num_features, 10, CDCConfig()).train()
     if channels_last:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -71,7 +71,7 @@ def training_step(backbone: str, machine: Machine, channels_last: bool, packed: 
 
 def assignment(backbone: str, machine: Machine, channels_last: bool) -> Callable[[], None]:
     """The clusters of a batch of images."""
-    built = build_backbone(backbone, "none", 3, SIZE)
+    built = build_backbone(backbone, "none", 3, SIZE, small_stem=True)
     method = CDC(built, built.num_features, 10, CDCConfig()).eval()
     if channels_last:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
