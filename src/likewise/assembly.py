@@ -7,9 +7,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from likewise.config import Recipe
+from likewise.config import MethodChoice, Recipe, StageChoice
 from likewise.errors import InputError, unknown_name
-from likewise.methods import METHODS, Method, MethodConfig, Parts
+from likewise.methods import METHODS, STAGES, Method, MethodConfig, Parts
 from likewise.models import Backbone, build_backbone
 from likewise.runs.files import replacing
 
@@ -58,15 +58,34 @@ def method_config(recipe: Recipe) -> MethodConfig:
     """
     if recipe.method.name not in METHODS:
         raise unknown_name("method", recipe.method.name, METHODS)
-    config: Any = METHODS[recipe.method.name][0].Config
+    return _validated(METHODS[recipe.method.name][0].Config, recipe.method)
+
+
+def stage_config(recipe: Recipe) -> MethodConfig | None:
+    """The validated settings of the recipe's stage; None where it has none.
+
+    Raises:
+        InputError: If the stage or one of its settings is unknown, a value is not allowed, or it has nothing to start
+            from.
+    """
+    if not recipe.stage.name:
+        return None
+    if recipe.stage.name not in STAGES:
+        raise unknown_name("stage", recipe.stage.name, STAGES)
+    if not recipe.model.start:
+        raise InputError(f"{recipe.stage.name} goes on from a finished run; name it with --from RUN.")
+    return _validated(STAGES[recipe.stage.name][0].Config, recipe.stage)
+
+
+def _validated(config: type[MethodConfig], choice: MethodChoice | StageChoice) -> MethodConfig:
     try:
-        return config.model_validate(recipe.method.settings)
+        return config.model_validate(choice.settings)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise unknown_name(f"setting of {recipe.method.name}", name, config.model_fields) from error
-        message = f"{recipe.method.name} setting {name} = {first.get('input')!r}: {first['msg'].lower()}."
+            raise unknown_name(f"setting of {choice.name}", name, config.model_fields) from error
+        message = f"{choice.name} setting {name} = {first.get('input')!r}: {first['msg'].lower()}."
         raise InputError(message) from error
 
 
@@ -92,6 +111,12 @@ def build_network(recipe: Recipe) -> Network:
     return Network(method, frozen, backbone.track)
 
 
+def build_trained(network: Network, recipe: Recipe) -> Method:
+    """What is trained: the network's method, or the stage of the recipe around it."""
+    config = stage_config(recipe)
+    return network.method if config is None else STAGES[recipe.stage.name][0](network.method, config)
+
+
 def load_network(recipe: Recipe, path: Path) -> Network:
     """The network of a finished run, ready for inference.
 
@@ -102,19 +127,44 @@ def load_network(recipe: Recipe, path: Path) -> Network:
     Raises:
         InputError: If the file is not this network's.
     """
-    from safetensors import SafetensorError, safe_open
-
     bare = recipe.model_copy(deep=True)
     bare.model.weights = "none"  # all weights are in the run's own file
     network = build_network(bare)
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            network.track = (file.metadata() or {}).get("track", "unknown")
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read as weights: {error}") from error
+    state, network.track = _read_weights(path)
     own = network.inference_state()
     if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
         raise InputError(f"the weights in {path} are not those of the network that recipe.toml beside it describes.")
     network.load_state_dict(state, strict=False)
     return network.eval()
+
+
+def start_from(network: Network, path: Path) -> None:
+    """Take over the weights of another run: its backbone, and whatever else is named and shaped alike.
+
+    Args:
+        network: Changed in place.
+        path: `model.safetensors` of the other run.
+
+    Raises:
+        InputError: If the file cannot be read, or its backbone is another one.
+    """
+    given, track = _read_weights(path)
+    own = network.inference_state()
+    taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    if any(name not in taken for name in own if name.startswith(("frozen.", "method.encoder.backbone."))):
+        raise InputError(f"the backbone in {path} is not the one of this run; start from a run with the same backbone.")
+    network.load_state_dict(taken, strict=False)
+    network.method.restart()
+    network.track = track
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a run's weights, and whether they saw labels."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, (file.metadata() or {}).get("track", "unknown")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as weights: {error}") from error

@@ -38,6 +38,7 @@ class ModelConfig(Section):
     small_stem: bool | None = Field(
         default=None, description="a 3x3 stem without pooling for ResNets; by default from scratch up to 64 px"
     )
+    start: str = Field(default="", description="run directory from whose network this one starts")
     cached_views: int = Field(
         default=8, ge=1, description="augmented views of an image in the cache of a frozen backbone"
     )
@@ -50,7 +51,7 @@ class TrainingConfig(Section):
     minutes: float | None = Field(default=None, gt=0, description="wall-clock budget; the schedule stretches to it")
     steps: int | None = Field(default=None, ge=1, description="optimiser updates; what epochs or minutes come to")
     batch_size: int = Field(default=0, ge=0, description="0: chosen from the number of images")
-    optimizer: Literal["sgd", "adamw"] = Field(default="sgd")
+    optimizer: Literal["sgd", "adamw", "lars"] = Field(default="sgd", description="lars for batches of thousands")
     learning_rate: float = Field(default=0.2, gt=0, description="at a batch of 256, scaled in proportion to the batch")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD, with Nesterov's correction")
     weight_decay: float = Field(default=5e-4, ge=0, description="on weights, not on biases and norms")
@@ -58,6 +59,11 @@ class TrainingConfig(Section):
         default=0, ge=0, description="the rate stays up until this step; written where a budget in minutes was decided"
     )
     warmup_steps: int = Field(default=50, ge=0, description="the rate rises linearly over these, then follows a cosine")
+    neighbors: int | None = Field(
+        default=None,
+        ge=0,
+        description="positives: the second view is of one of this many nearest images; by default on frozen backbones",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")
     compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU, and in long runs")
@@ -71,6 +77,13 @@ class MethodChoice(Section):
     settings: dict[str, Any] = Field(default_factory=dict, description="see the method's configuration")
 
 
+class StageChoice(Section):
+    """What is trained further, once a method has been trained: see `likewise list stages`."""
+
+    name: str = Field(default="", description="empty: the method's own training")
+    settings: dict[str, Any] = Field(default_factory=dict, description="see the stage's configuration")
+
+
 class Recipe(Section):
     """Everything that decides the result of a run."""
 
@@ -79,6 +92,7 @@ class Recipe(Section):
     views: ViewConfig = Field(default_factory=ViewConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     method: MethodChoice = Field(default_factory=MethodChoice)
+    stage: StageChoice = Field(default_factory=StageChoice)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
     @classmethod

@@ -11,6 +11,7 @@ SMALL = 64  # px; up to here a network keeps the resolution for longer
 LARGEST_BATCH = 1024  # that is chosen unasked; larger ones may not fit into memory
 SCRATCH_MINUTES = 10.0
 FROZEN_STEPS = 2000
+FROZEN_NEIGHBORS = 20
 
 
 def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
@@ -57,7 +58,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         num_images: How many images there are to train on.
 
     Raises:
-        InputError: If the images are too few for the clusters or for the batch that was asked for.
+        InputError: If the images are too few for the clusters or for the batch that was asked for, or if neighbours are
+            asked for and there are no features to find them by.
     """
     recipe = recipe.model_copy(deep=True)
     training, clusters = recipe.training, recipe.method.num_clusters
@@ -65,6 +67,13 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     if training.batch_size == 0:
         # Sinkhorn balances a batch over the clusters: it needs several images for each of them
         training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
+    if training.neighbors is None:
+        training.neighbors = FROZEN_NEIGHBORS if recipe.model.frozen else 0
+    if training.neighbors and not (recipe.model.frozen or recipe.model.start):
+        raise InputError(
+            "neighbours as positives need features that mean something: start from a run (--from RUN), "
+            "or use a frozen backbone."
+        )
     if training.steps is None and training.epochs is None and training.minutes is None:
         if recipe.model.frozen:
             training.steps = FROZEN_STEPS

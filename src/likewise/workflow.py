@@ -5,21 +5,31 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import torch
 
-from likewise.assembly import Network, build_network, load_network, method_config
+from likewise.assembly import (
+    Network,
+    build_network,
+    build_trained,
+    load_network,
+    method_config,
+    stage_config,
+    start_from,
+)
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
 from likewise.evaluation import cluster_summary
-from likewise.inference import Embedded, embed, embed_features, layout
+from likewise.inference import Embedded, embed, embed_features, layout, nearest_images
 from likewise.inference.cache import CachedFeatures, cached_features
+from likewise.methods import Method
 from likewise.models import check_backbone
 from likewise.progress import format_seconds, say
 from likewise.runs import Assignments, RunDirectory
 from likewise.runs.assignments import write_thumbnails
 from likewise.runs.files import write_text
-from likewise.training.batches import Batches, FeatureBatches, ImageBatches
+from likewise.training.batches import Batches, FeatureBatches, ImageBatches, Neighbors
 from likewise.training.fit import Outcome, train
 from likewise.training.machine import Machine, choose_machine, machine_facts, peak_memory_mb
 from likewise.training.plan import Plan
@@ -61,6 +71,9 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     check_counts(recipe, len(source))
     recipe = with_model(recipe, source)
     method_config(recipe)
+    stage_config(recipe)
+    if recipe.model.start:
+        RunDirectory(recipe.model.start).require_complete()
     check_backbone(recipe.model.backbone, recipe.model.weights)
     run.require_writable()
     store = _load(recipe, source)
@@ -70,18 +83,23 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
+    if recipe.model.start:
+        start_from(network, RunDirectory(recipe.model.start).model_file)
     _warn_of_labels(network.track)
     write_text(run.recipe_file, recipe.to_toml())
     write_skipped(run, store)
 
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
-    batches = _batches(cached, store, recipe, machine)
-    outcome = _train(network, batches, recipe, machine, run, resume)
+    trained = build_trained(network, recipe)
+    neighbors = _prepare(trained, network, cached, store, recipe, machine)
+    batches = _batches(cached, store, recipe, machine, neighbors)
+    outcome = _train(trained, batches, recipe, machine, run, resume)
+    network.method = trained.result()
+    embedded = _embedded(network, cached, store, machine)
+    if network.method.concludes:
+        network.method.conclude(torch.from_numpy(np.array(embedded.features)))
+        embedded = embed_features(network.method, embedded.rows, embedded.features, machine)
     network.save(run.model_file)
-    if cached is None:
-        embedded = embed(network, store, machine)
-    else:
-        embedded = embed_features(network.method, cached.rows, cached.plain, machine)
     write_results(run, store, embedded, recipe, machine, outcome, network.track)
     return Clustering(recipe, network, machine, store, embedded, run)
 
@@ -115,15 +133,46 @@ def _warn_of_labels(track: str) -> None:
         say("note: whether the backbone's weights saw labels is not known; the result is marked so")
 
 
-def _batches(cached: CachedFeatures | None, store: ImageStore, recipe: Recipe, machine: Machine) -> Batches:
+def _embedded(network: Network, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Embedded:
+    if cached is None:
+        return embed(network, store, machine)
+    return embed_features(network.method, cached.rows, cached.plain, machine)
+
+
+def _prepare(
+    trained: Method,
+    network: Network,
+    cached: CachedFeatures | None,
+    store: ImageStore,
+    recipe: Recipe,
+    machine: Machine,
+) -> Neighbors | None:
+    """Let the method see the features of all images where it wants to, and find the neighbours if they are wanted.
+
+    Both depend on the network before its first step alone, so that a resume finds the same.
+    """
+    count = min(recipe.training.neighbors or 0, len(store) - 1)
+    if not (count or trained.prepares):
+        return None
+    features = np.array(_embedded(network, cached, store, machine).features)
+    if trained.prepares:
+        trained.prepare(torch.from_numpy(features))
+    trained.train()
+    return Neighbors(nearest_images(features, count), recipe.training.seed) if count else None
+
+
+def _batches(
+    cached: CachedFeatures | None, store: ImageStore, recipe: Recipe, machine: Machine, neighbors: Neighbors | None
+) -> Batches:
     training = recipe.training
     if cached is not None:
-        return FeatureBatches(cached.views, training.batch_size, training.seed)
-    return ImageBatches(store, Views(recipe.views, store.size, machine.dtype), training.batch_size, training.seed)
+        return FeatureBatches(cached.views, cached.plain, training.batch_size, training.seed, neighbors)
+    views = Views(recipe.views, store.size, machine.dtype)
+    return ImageBatches(store, views, training.batch_size, training.seed, neighbors)
 
 
 def _train(
-    network: Network, batches: Batches, recipe: Recipe, machine: Machine, run: RunDirectory, resume: bool
+    method: Method, batches: Batches, recipe: Recipe, machine: Machine, run: RunDirectory, resume: bool
 ) -> Outcome:
     def decided(plan: Plan) -> None:
         # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
@@ -131,7 +180,7 @@ def _train(
         write_text(run.recipe_file, recipe.to_toml())
 
     clusters = recipe.method.num_clusters
-    outcome = train(network.method, batches, recipe.training, machine, run.path, clusters, resume, decided)
+    outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided)
     say(
         f"trained {outcome.steps:,} steps ({outcome.epochs:,} epochs) in {format_seconds(outcome.seconds)}, "
         f"{outcome.images_per_second:,.0f} images/s"

@@ -38,7 +38,7 @@ def test_every_trainable_parameter_learns(frame):
     assert out["loss"].isfinite()
     out["loss"].backward()
     for name, parameter in method.named_parameters():
-        if name.startswith("momentum_encoder."):
+        if name.startswith("frame.momentum_encoder."):
             assert not parameter.requires_grad
             assert parameter.grad is None
         else:
@@ -88,9 +88,9 @@ def test_in_batch_loss_from_its_parts(swap):
 def test_moco_loss_from_its_parts(swap):
     method, (first, second) = _method("moco-v2", swap_targets=swap), _views()
     with torch.no_grad():
-        query, key = method.encoder(first), method.momentum_encoder(second)
+        query, key = method.encoder(first), method.frame.momentum_encoder(second)
     cluster = target_cross_entropy(sinkhorn((key if swap else query).logits, 0.05), query.logits, 0.1)
-    expected = info_nce(torch.cat(query, dim=1), torch.cat(key, dim=1), method.queue(), 0.2) + cluster
+    expected = info_nce(torch.cat(query, dim=1), torch.cat(key, dim=1), method.frame.queue(), 0.2) + cluster
     torch.testing.assert_close(method.training_step((first, second))["loss"].detach(), expected)
 
 
@@ -145,8 +145,10 @@ class TestState:
         assert set(_method().state_dict()) == {f"encoder.{name}" for name in self.encoder}
 
     def test_keys_moco(self):
-        expected = {f"{prefix}.{name}" for prefix in ("encoder", "momentum_encoder.module") for name in self.encoder}
-        assert set(_method("moco-v2").state_dict()) == expected | {"queue.keys", "queue.next_row"}
+        expected = {
+            f"{prefix}.{name}" for prefix in ("encoder", "frame.momentum_encoder.module") for name in self.encoder
+        }
+        assert set(_method("moco-v2").state_dict()) == expected | {"frame.queue.keys", "frame.queue.next_row"}
 
     @every_frame
     def test_inference_needs_the_encoder_only(self, frame):
@@ -171,27 +173,27 @@ class TestState:
 class TestMoco:
     def test_nothing_moves_before_the_step_is_done(self):
         method = _method("moco-v2")
-        before = method.queue()
-        weights = [parameter.clone() for parameter in method.momentum_encoder.parameters()]
+        before = method.frame.queue()
+        weights = [parameter.clone() for parameter in method.frame.momentum_encoder.parameters()]
         method.training_step(_views())
-        assert torch.equal(method.queue(), before)
-        assert all(torch.equal(*pair) for pair in zip(method.momentum_encoder.parameters(), weights, strict=True))
+        assert torch.equal(method.frame.queue(), before)
+        assert all(torch.equal(*pair) for pair in zip(method.frame.momentum_encoder.parameters(), weights, strict=True))
 
     def test_keys_of_the_step_enter_the_queue(self):
         method, (first, second) = _method("moco-v2"), _views()
-        before = method.queue()
-        keys = method.momentum_encoder(second).joint
+        before = method.frame.queue()
+        keys = method.frame.momentum_encoder(second).joint
         method.training_step((first, second))
         method.after_step()
-        torch.testing.assert_close(method.queue()[:10], keys)
-        assert torch.equal(method.queue()[10:], before[10:])
+        torch.testing.assert_close(method.frame.queue()[:10], keys)
+        assert torch.equal(method.frame.queue()[10:], before[10:])
 
     def test_each_step_enters_once(self):
         method = _method("moco-v2")
         method.training_step(_views())
         method.after_step()
         method.after_step()
-        assert method.queue.next_row.item() == 10
+        assert method.frame.queue.next_row.item() == 10
 
     def test_momentum_encoder_follows(self):
         method = _method("moco-v2", momentum=0.9)
@@ -200,10 +202,10 @@ class TestMoco:
         with torch.no_grad():
             method.encoder.head[0].weight.add_(1)
         method.after_step()
-        torch.testing.assert_close(method.momentum_encoder.module.head[0].weight, old + 0.1)
+        torch.testing.assert_close(method.frame.momentum_encoder.module.head[0].weight, old + 0.1)
 
     def test_stand_ins_look_like_keys(self):
-        keys = _method("moco-v2").queue()
+        keys = _method("moco-v2").frame.queue()
         assert keys.shape == (32, 3 + 8)
         for part in (keys[:, :3], keys[:, 3:]):
             torch.testing.assert_close(part.norm(dim=1), torch.ones(32))

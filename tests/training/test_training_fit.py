@@ -116,7 +116,7 @@ def test_lightning_does_what_a_bare_loop_does(images: np.ndarray, tmp_path: Path
         for batch in batches.epoch(epoch):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(step)
-            loss = method.training_step(batches.views(batch, step, method.num_views))["loss"]
+            loss = method.training_step(batches.views(batch, step, method.views))["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -128,7 +128,9 @@ class ImageStore:
             if images:
                 yield rows[readable], self._stack(images)
 
-    def training_batches(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[torch.Tensor]:
+    def training_batches(
+        self, batch_size: int, seed: int, epoch: int, skip: int = 0, choose: Callable[[Rows], Rows] = lambda rows: rows
+    ) -> Generator[torch.Tensor]:
         """The batches of one epoch, in the order of `shuffled_batches`.
 
         Args:
@@ -136,15 +138,16 @@ class ImageStore:
             seed: Of the run, 0 or more.
             epoch: From 0.
             skip: Batches to leave out at the start, where an epoch goes on that was interrupted.
+            choose: Which rows to read for those of a batch: their neighbours, or the share of one process.
 
         Yields:
-            Images, uint8 [B, C, S, S], always B of them.
+            Images, uint8 [B, C, S, S], always as many as rows were chosen.
 
         Raises:
             InputError: If there are fewer images than a batch holds.
             RunError: If an image can no longer be read and the store is strict, or a whole batch cannot.
         """
-        order = islice(shuffled_batches(len(self), batch_size, seed, epoch), skip, None)
+        order = map(choose, islice(shuffled_batches(len(self), batch_size, seed, epoch), skip, None))
         if self.in_memory:
             yield from map(self.read, order)
             return

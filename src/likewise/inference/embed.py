@@ -56,12 +56,12 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
 def embed_features(
     method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine, batch_size: int = 4096
 ) -> Embedded:
-    """The same from features of a frozen backbone that are there already.
+    """The same from features that are there already.
 
     Args:
-        method: Trained on such features.
+        method: Trained.
         rows: Which rows of the store they belong to, int64 [N].
-        features: Of the images as they are, float32 [N, F], such as a memory-mapped cache.
+        features: Of the images as they are under its backbone, float32 [N, F], such as a memory-mapped cache.
         machine: How to compute.
         batch_size: Images at a time.
     """
@@ -70,7 +70,7 @@ def embed_features(
     for start in range(0, len(features), batch_size):
         block = slice(start, start + batch_size)
         with machine.autocast():
-            parts = method.parts(torch.from_numpy(np.array(features[block])).to(machine.device))
+            parts = method.parts_of(torch.from_numpy(np.array(features[block])).to(machine.device))
         collected.append((rows[block], *_arrays(method, parts)))
     return _joined(collected)
 

@@ -1,10 +1,16 @@
 """The methods. A new one is one file and one line in the table."""
 
-from likewise.methods.base import Method, MethodConfig, Parts
+from typing import Any
+
+from likewise.methods.base import Method, MethodConfig, Parts, View
 from likewise.methods.cdc import CDC, CDCConfig
 
-METHODS: dict[str, tuple[type[CDC], str]] = {
+METHODS: dict[str, tuple[Any, str]] = {
     "cdc": (CDC, "contrastive representation disentanglement: category and instance from one loss (arXiv 2306.05439)"),
 }
+"""Methods that make a network, by name."""
 
-__all__ = ["CDC", "METHODS", "CDCConfig", "Method", "MethodConfig", "Parts"]
+STAGES: dict[str, tuple[Any, str]] = {}
+"""What a finished run can be trained further with, by name."""
+
+__all__ = ["CDC", "METHODS", "STAGES", "CDCConfig", "Method", "MethodConfig", "Parts", "View"]

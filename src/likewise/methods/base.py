@@ -1,11 +1,14 @@
 """What every method offers, and nothing of how it is trained."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, cast
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+View = Literal["plain", "augmented"]
+"""A plain view is the image as it is; every augmented one is drawn anew."""
 
 
 class MethodConfig(BaseModel):
@@ -31,32 +34,64 @@ class Parts(NamedTuple):
 class Method(nn.Module, ABC):
     """A plain module that trains in a ten-line loop: `training_step`, backward, an optimiser step, `after_step`.
 
+    A method that looks at the whole set before or after its training says so (`prepares`, `concludes`); it is then
+    given the features of all images once.
+
     Attributes:
-        backbone: From images [B, C, H, W] in 0..1 (or from cached features) to features [B, F].
-        num_views: How many augmented views of each image a training step takes.
+        encoder: What is trained and kept; its `backbone` turns images [B, C, H, W] in 0..1 (or cached features) into
+            features [B, F]. All methods call them so: one can then start from another's weights.
+        prepares: Whether `prepare` is to be called before the first step.
+        concludes: Whether `conclude` is to be called after the last.
     """
 
-    num_views: ClassVar[int] = 2
-    backbone: nn.Module
+    encoder: nn.Module
+    prepares: ClassVar[bool] = False
+    concludes: ClassVar[bool] = False
+
+    @property
+    def backbone(self) -> nn.Module:
+        """From images to features."""
+        return cast(nn.Module, self.encoder.backbone)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views of each image that a training step takes, in this order."""
+        return ("augmented", "augmented")
 
     @abstractmethod
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The losses of a batch.
 
         Args:
-            views: `num_views` augmented batches of the same images, row by row.
+            views: Batches of the same images as `views` names them, row by row.
 
         Returns:
             `"loss"`, to be minimised; its terms by name; `"logits"` [B, K] without gradient, to watch the clusters.
         """
 
-    @abstractmethod
-    def after_step(self) -> None:
-        """What follows an optimiser step, such as a queue or a momentum encoder that moves on."""
+    def after_step(self, progress: float = 0.0) -> None:
+        """What follows an optimiser step, such as a queue or a momentum encoder that moves on.
+
+        Args:
+            progress: Share of the training that is done, in 0..1.
+        """
+
+    def prepare(self, features: Float[Tensor, "N F"]) -> None:
+        """Start from the features of all images as they are, from the untrained (or handed over) backbone."""
+
+    def conclude(self, features: Float[Tensor, "N F"]) -> None:
+        """Finish with the features of all images as they are, from the trained backbone."""
+
+    def restart(self) -> None:
+        """Start again from an encoder whose weights were just replaced: what copies it, copies it anew."""
+
+    def result(self) -> "Method":
+        """What the training has made, for inference: itself, or what it was training."""
+        return self
 
     @abstractmethod
-    def parts(self, images: Tensor) -> Parts:
-        """Features, cluster logits and instance part of a batch."""
+    def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
+        """Cluster logits and instance part that belong to features, and the features themselves."""
 
     @abstractmethod
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -66,9 +101,13 @@ class Method(nn.Module, ABC):
     def chance_loss(self, batch_size: int) -> float:
         """The contrastive loss of a network that tells no images apart, for batches of this size."""
 
-    @abstractmethod
     def inference_state(self) -> dict[str, Tensor]:
-        """The weights that `parts` needs, without what only training needs."""
+        """The weights that `parts` needs, without what only training needs: those of the encoder."""
+        return {name: value for name, value in self.state_dict().items() if name.startswith("encoder.")}
+
+    def parts(self, images: Tensor) -> Parts:
+        """Features, cluster logits and instance part of a batch."""
+        return self.parts_of(self.backbone(images))
 
     def embed(self, images: Tensor) -> Float[Tensor, "B F"]:
         """The features of a batch."""

@@ -9,7 +9,7 @@ Example:
 """
 
 from likewise.objectives.clustering import target_cross_entropy
-from likewise.objectives.contrastive import info_nce, nt_xent
+from likewise.objectives.contrastive import batch_info_nce, info_nce, nt_xent
 from likewise.objectives.sinkhorn import sinkhorn
 
-__all__ = ["info_nce", "nt_xent", "sinkhorn", "target_cross_entropy"]
+__all__ = ["batch_info_nce", "info_nce", "nt_xent", "sinkhorn", "target_cross_entropy"]

@@ -55,3 +55,22 @@ def nt_xent(first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], temperatu
     scores.fill_diagonal_(float("-inf"))  # a view is no negative of itself
     twin = torch.arange(len(both), device=both.device).roll(len(first))
     return functional.cross_entropy(scores, twin)
+
+
+@in_full_precision
+def batch_info_nce(queries: Float[Tensor, "B D"], keys: Float[Tensor, "B D"], temperature: float) -> Float[Tensor, ""]:
+    """InfoNCE of queries against the keys of their batch: the key of the same row is the positive, B - 1 are negatives.
+
+    Args:
+        queries: One embedding an image, the side that learns.
+        keys: The embedding of the other view of each image, row by row.
+        temperature: t1 > 0.
+
+    Returns:
+        The mean loss over the batch; ln B where nothing is told apart.
+
+    Source:
+        arXiv 2306.05439, Eq. 1 and 2, MoCo v3 frame; Chen et al., MoCo v3, arXiv 2104.02057, Algorithm 1.
+    """
+    own = torch.arange(len(queries), device=queries.device)
+    return functional.cross_entropy(queries @ keys.T / temperature, own)

@@ -1,40 +1,77 @@
 """What a training step is fed with: images of a store, or cached features of a frozen backbone."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from itertools import islice
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from likewise.data import ImageStore
 from likewise.data.store import shuffled_batches
-from likewise.views import Views
+from likewise.methods.base import View
+from likewise.ranks import rank, world_size
+from likewise.views import Views, plain_view
+
+Batch = tuple[Tensor, ...]
+"""Images (or rows of cached features), and with neighbours as positives, an image near to each of them."""
 
 
 class Batches(Protocol):
     """Batches whose order depends on seed and epoch alone, and views whose draws depend on seed and step alone.
 
-    So a run that resumes at an epoch needs no state of a random generator to go on as if it had never stopped.
+    So a run that resumes at an epoch needs no state of a random generator to go on as if it had never stopped. Where
+    several processes train together, each gets its share of every batch.
     """
 
     batch_size: int
     steps_per_epoch: int
 
-    def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Batch]:
         """The batches of one pass, raw, without the first `skip`."""
         ...
 
-    def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:
-        """`count` views of a raw batch, on its device."""
+    def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
+        """Views of a raw batch, on its device, in the order of `kinds`."""
         ...
 
 
 def generator_of(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step."""
-    state = np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]
+    """The random numbers of one step, for this process."""
+    place = [seed, step] if rank() == 0 else [seed, step, rank()]
+    state = np.random.SeedSequence(place).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+class Neighbors(NamedTuple):
+    """Positives that are other images: one of the nearest ones of each image stands in for it in its second view.
+
+    Attributes:
+        nearest: The k nearest images of each image, rows [N, k]; the image itself is not among them.
+        seed: Decides which of them, anew in every epoch.
+    """
+
+    nearest: Int[np.ndarray, "N k"]
+    seed: int
+
+    def drawn(self, epoch: int) -> Int[np.ndarray, " N"]:
+        """One neighbour of each image."""
+        count, k = self.nearest.shape
+        # raw numbers of Philox are the same in all versions of NumPy
+        raw = np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64), counter=1).random_raw(count)
+        return self.nearest[np.arange(count), (raw % np.uint64(k)).astype(np.int64)]
+
+
+def _shares(neighbors: Neighbors | None, epoch: int) -> list[Callable[[np.ndarray], np.ndarray]]:
+    """From the rows of a batch to those that this process reads: its share of them, and their neighbours."""
+    own = slice(rank(), None, world_size())
+    if neighbors is None:
+        return [lambda rows: rows[own]]
+    partners = neighbors.drawn(epoch)
+    return [lambda rows: rows[own], lambda rows: partners[rows[own]]]
 
 
 class ImageBatches:
@@ -43,44 +80,73 @@ class ImageBatches:
     Args:
         store: The images.
         views: How to augment them.
-        batch_size: B.
+        batch_size: B, over all processes.
         seed: Decides order and augmentation.
+        neighbors: Where positives are other images.
     """
 
-    def __init__(self, store: ImageStore, views: Views, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, store: ImageStore, views: Views, batch_size: int, seed: int, neighbors: Neighbors | None = None
+    ) -> None:
         self.store, self.make, self.batch_size, self.seed = store, views, batch_size, seed
+        self.neighbors = neighbors
         self.steps_per_epoch = len(store) // batch_size
 
-    def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
-        yield from self.store.training_batches(self.batch_size, self.seed, epoch, skip)
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Batch]:
+        with ExitStack() as stack:
+            sides = [
+                stack.enter_context(
+                    closing(self.store.training_batches(self.batch_size, self.seed, epoch, skip, share))
+                )
+                for share in _shares(self.neighbors, epoch)
+            ]
+            yield from zip(*sides, strict=True)
 
-    def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:
-        generator = generator_of(self.seed, step)
-        return tuple(self.make(batch, generator) for _ in range(count))
+    def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
+        generator, made, images = generator_of(self.seed, step), [], batch[0]
+        for kind in kinds:
+            if kind == "plain":
+                made.append(plain_view(images, self.make.dtype))
+            else:
+                made.append(self.make(images, generator))
+                images = batch[-1]  # every augmented view after the first is of the neighbour, if there is one
+        return tuple(made)
 
 
 class FeatureBatches:
     """Batches of cached features; the views of an image are different ones of its cached views.
 
     Args:
-        cache: Features of V augmented views of N images, [V, N, F], memory-mapped.
-        batch_size: B.
+        views: Features of V augmented views of N images, [V, N, F], memory-mapped.
+        plain: Features of the images as they are, [N, F], memory-mapped.
+        batch_size: B, over all processes.
         seed: Decides order and choice of views.
+        neighbors: Where positives are other images.
     """
 
-    def __init__(self, cache: np.ndarray, batch_size: int, seed: int) -> None:
-        self.cache, self.batch_size, self.seed = cache, batch_size, seed
-        self.steps_per_epoch = cache.shape[1] // batch_size
+    def __init__(
+        self, views: np.ndarray, plain: np.ndarray, batch_size: int, seed: int, neighbors: Neighbors | None = None
+    ) -> None:
+        self.cache, self.plain, self.batch_size, self.seed = views, plain, batch_size, seed
+        self.neighbors = neighbors
+        self.steps_per_epoch = views.shape[1] // batch_size
 
-    def epoch(self, epoch: int, skip: int = 0) -> Generator[Tensor]:
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Batch]:
         order = shuffled_batches(self.cache.shape[1], self.batch_size, self.seed, epoch)
+        shares = _shares(self.neighbors, epoch)
         for rows in islice(order, skip, None):
-            yield torch.from_numpy(np.asarray(rows))
+            yield tuple(torch.from_numpy(np.ascontiguousarray(share(rows))) for share in shares)
 
-    def views(self, batch: Tensor, step: int, count: int) -> tuple[Tensor, ...]:
-        # the first `count` of a random order of the views of each image: never the same view twice, if there are enough
-        draws = torch.rand(len(batch), len(self.cache), generator=generator_of(self.seed, step))
-        chosen = draws.argsort(dim=1)[:, torch.arange(count) % len(self.cache)].numpy()
-        rows = batch.cpu().numpy()
-        picked: list[Any] = [self.cache[chosen[:, view], rows] for view in range(count)]
-        return tuple(torch.from_numpy(features).float().to(batch.device) for features in picked)
+    def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
+        # the first ones of a random order of the views of each image: never the same view twice, if there are enough
+        draws = torch.rand(len(batch[0]), len(self.cache), generator=generator_of(self.seed, step))
+        order = draws.argsort(dim=1).numpy()
+        made, rows, drawn = [], batch[0].cpu().numpy(), 0
+        for kind in kinds:
+            if kind == "plain":
+                features = self.plain[rows]
+            else:
+                features = self.cache[order[:, drawn % len(self.cache)], rows]
+                rows, drawn = batch[-1].cpu().numpy(), drawn + 1
+            made.append(torch.from_numpy(np.asarray(features)).float().to(batch[0].device))
+        return tuple(made)

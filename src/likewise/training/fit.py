@@ -18,7 +18,7 @@ from likewise.config import TrainingConfig
 from likewise.errors import RunError
 from likewise.methods import Method
 from likewise.progress import track
-from likewise.training.batches import Batches
+from likewise.training.batches import Batch, Batches
 from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Progress
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.plan import Plan, build_optimizer
@@ -62,7 +62,7 @@ class Leg:
     def __len__(self) -> int:
         return min(LONGEST_LEG, self.batches.steps_per_epoch - self.start)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Batch]:
         with closing(self.batches.epoch(self.epoch, self.start)) as rest:
             yield from islice(rest, len(self))
 
@@ -84,11 +84,11 @@ class MethodTraining(L.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.plan.rate(self.global_step)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        return self.method.training_step(self.batches.views(batch, self.global_step, self.method.num_views))
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self.method.training_step(self.batches.views(batch, self.global_step, self.method.views))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.method.after_step()
+        self.method.after_step(self.plan.progress(self.global_step))
 
 
 def train(

@@ -34,7 +34,7 @@ class Plan:
         The warm-up is at most a tenth of the run, but for a budget in minutes: there it must be known before the
         length is, and must be the same when the recipe, which then names the steps as well, is trained again.
         """
-        scale = training.batch_size / REFERENCE_BATCH if training.optimizer == "sgd" else 1.0
+        scale = training.batch_size / REFERENCE_BATCH if training.optimizer != "adamw" else 1.0
         warmup = training.warmup_steps
         if training.steps is not None and training.minutes is None:
             warmup = min(warmup, max(1, training.steps // 10))
@@ -50,6 +50,10 @@ class Plan:
         progress = (step - start) / max(self.total_steps - start, 1)
         return self.peak * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
+    def progress(self, step: int) -> float:
+        """The share of the run that is done after so many steps, in 0..1; 0 as long as its length is not known."""
+        return 0.0 if self.total_steps is None else min(step / self.total_steps, 1.0)
+
 
 def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
     """The recipe's optimiser, with weight decay on matrices and kernels only."""
@@ -58,6 +62,11 @@ def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.
     groups = [{"params": weights, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.learning_rate)
+    if training.optimizer == "lars":
+        from timm.optim.lars import Lars
+
+        # biases and norms take plain steps: their norms say nothing of how far to go (arXiv 1708.03888)
+        return Lars(groups, lr=training.learning_rate, momentum=training.momentum)
     return torch.optim.SGD(
         groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.momentum > 0
     )

@@ -1,0 +1,229 @@
+"""Frames: which views are compared with which keys. SimCLR, MoCo v2 and MoCo v3 differ in this and in nothing else."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from likewise.methods.base import MethodConfig
+from likewise.models.heads import projection_head
+from likewise.models.momentum import MomentumEncoder
+from likewise.models.queue import Queue
+from likewise.objectives import batch_info_nce, info_nce, nt_xent
+from likewise.ranks import gather
+
+FrameName = Literal["in-batch", "moco-v2", "moco-v3"]
+
+
+class Embedding(NamedTuple):
+    """The two parts of z: logits z_c [B, K] and projections z_n [B, D]. Either may be empty."""
+
+    logits: Float[Tensor, "B K"]
+    projections: Float[Tensor, "B D"]
+
+    @property
+    def joint(self) -> Float[Tensor, "B joint"]:
+        """[z_c ; z_n] [B, K + D]: a dot product of two is c_ij + n_ij."""
+        return torch.cat(self, dim=1)
+
+    def halves(self) -> tuple["Embedding", "Embedding"]:
+        """The two views of a batch that went through the network as one."""
+        (first, second), (third, fourth) = self.logits.chunk(2), self.projections.chunk(2)
+        return Embedding(first, third), Embedding(second, fourth)
+
+
+def split(z: Float[Tensor, "B joint"], num_clusters: int, unit_logits: bool = True) -> Embedding:
+    """Both parts of z, in float32 and each of unit length (METHODS: normalised separately, not together).
+
+    Args:
+        z: Output of a head; the first columns are the logits.
+        num_clusters: K, how many of them; may be 0.
+        unit_logits: Whether the logits are normalised; an ablation of the paper leaves them as they are.
+    """
+    z = z.float()
+    logits, projections = z[:, :num_clusters], z[:, num_clusters:]
+    logits = functional.normalize(logits, dim=1) if unit_logits else logits
+    return Embedding(logits, functional.normalize(projections, dim=1))
+
+
+def gathered(embedding: Embedding) -> Embedding:
+    """The embeddings of the whole batch where it is spread over several processes.
+
+    Every process then computes the loss of the joined batch, just as one process would.
+    """
+    return Embedding(*map(gather, embedding))
+
+
+class FrameConfig(MethodConfig):
+    """Settings of a contrastive method that belong to its frame and its head."""
+
+    frame: FrameName = Field(
+        default="in-batch",
+        description="in-batch: both views are queries and keys (SimCLR); moco-v2: momentum encoder and a queue of "
+        "keys; moco-v3: momentum encoder, prediction head, keys of the batch",
+    )
+    instance_dim: int = Field(default=128, ge=2, description="D, the size of the instance part z_n")
+    hidden_dim: int = Field(default=512, ge=1, description="width of the hidden layer of each head")
+    temperature: float = Field(default=0.2, gt=0, description="t1, of the contrastive loss")
+    queue_size: int = Field(default=4096, ge=1, description="keys in the queue (moco-v2)")
+    key_groups: int = Field(
+        default=1, ge=1, description="batch norm sees the keys in this many groups (moco-v2), as on as many GPUs"
+    )
+    unit_logits: bool = Field(default=True, description="normalise z_c; an ablation")
+    momentum: float = Field(default=0.99, ge=0, le=1, description="of the momentum encoder (moco-v2, moco-v3)")
+    momentum_schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="cosine: the momentum rises to 1 by the end of the training, as in MoCo v3"
+    )
+
+
+class Compared(NamedTuple):
+    """What a frame makes of two views.
+
+    Attributes:
+        loss: The contrastive loss.
+        swapped: (scores, logits) [B, K] each: category scores of one view and the logits of the other, which learn.
+    """
+
+    loss: Float[Tensor, ""]
+    swapped: list[tuple[Tensor, Tensor]]
+
+
+class Frame(nn.Module, ABC):
+    """Contrastive comparison of two views, and the state that it takes."""
+
+    @abstractmethod
+    def forward(self, encoder: nn.Module, first: Tensor, second: Tensor) -> Compared:
+        """The loss of two views [B, ...] of the same images under an encoder from views to an `Embedding`."""
+
+    def after_step(self, encoder: nn.Module, progress: float) -> None:
+        """What follows an optimiser step."""
+
+    def restart(self, encoder: nn.Module) -> None:
+        """Start again from an encoder whose weights were just replaced."""
+
+    def predict(self, embedding: Embedding) -> Embedding:
+        """What stands behind the encoder on the side that learns: nothing, in most frames."""
+        return embedding
+
+    @abstractmethod
+    def negatives(self, batch_size: int) -> int:
+        """How many keys of other images a query is compared with."""
+
+
+class InBatch(Frame):
+    """Both views are queries and keys (SimCLR, arXiv 2002.05709)."""
+
+    def __init__(self, config: FrameConfig) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+
+    def forward(self, encoder: nn.Module, first: Tensor, second: Tensor) -> Compared:
+        # one pass for both views: twice the batch fills the hardware better, and batch norm sees both alike
+        one, other = map(gathered, encoder(torch.cat([first, second])).halves())
+        loss = nt_xent(one.joint, other.joint, self.temperature)
+        return Compared(loss, [(other.logits, one.logits), (one.logits, other.logits)])
+
+    def negatives(self, batch_size: int) -> int:
+        return 2 * batch_size - 2
+
+
+class WithMomentum(Frame):
+    """What both MoCo frames share: keys come from a slowly following copy of the encoder."""
+
+    def __init__(self, encoder: nn.Module, config: FrameConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.momentum_encoder = MomentumEncoder(encoder)
+
+    def after_step(self, encoder: nn.Module, progress: float) -> None:
+        self.momentum_encoder.update(encoder, self.momentum_at(progress))
+
+    def restart(self, encoder: nn.Module) -> None:
+        self.momentum_encoder = MomentumEncoder(encoder)
+
+    def momentum_at(self, progress: float) -> float:
+        """The momentum when a share of the training is done (MoCo v3, arXiv 2104.02057, section 4.1)."""
+        if self.config.momentum_schedule == "constant":
+            return self.config.momentum
+        return 1 - (1 - self.config.momentum) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class MocoV2(WithMomentum):
+    """One view asks, the momentum encoder answers; negatives come from a queue (arXiv 1911.05722, 2003.04297)."""
+
+    def __init__(self, encoder: nn.Module, config: FrameConfig, num_clusters: int) -> None:
+        super().__init__(encoder, config)
+        # stand-ins before the first push, which look like keys
+        parts = [torch.randn(config.queue_size, size) for size in (num_clusters, config.instance_dim)]
+        self.queue = Queue(split(torch.cat(parts, dim=1), num_clusters).joint)
+        self._new_keys: Tensor | None = None
+
+    def forward(self, encoder: nn.Module, first: Tensor, second: Tensor) -> Compared:
+        query = gathered(encoder(first))
+        key = self._keys(second)
+        self._new_keys = key.joint
+        loss = info_nce(query.joint, key.joint, self.queue(), self.config.temperature)
+        return Compared(loss, [(key.logits, query.logits)])
+
+    def _keys(self, views: Tensor) -> Embedding:
+        # batches come in random order, so that any cut of one makes random groups
+        groups = [self.momentum_encoder(group) for group in views.chunk(self.config.key_groups)]
+        return gathered(Embedding(*(torch.cat(part) for part in zip(*groups, strict=True))))
+
+    def after_step(self, encoder: nn.Module, progress: float) -> None:
+        if self._new_keys is not None:
+            super().after_step(encoder, progress)
+            self.queue.push(self._new_keys)
+            self._new_keys = None
+
+    def negatives(self, batch_size: int) -> int:
+        return len(cast(Tensor, self.queue.keys))
+
+
+class MocoV3(WithMomentum):
+    """Both views ask through a prediction head, the momentum encoder answers, the batch is the negatives.
+
+    Source:
+        Chen et al., arXiv 2104.02057, Algorithm 1.
+    """
+
+    def __init__(self, encoder: nn.Module, config: FrameConfig, num_clusters: int) -> None:
+        super().__init__(encoder, config)
+        self.num_clusters = num_clusters
+        width = num_clusters + config.instance_dim
+        self.predictor = projection_head(width, config.hidden_dim, width)
+
+    def predict(self, embedding: Embedding) -> Embedding:
+        return split(self.predictor(embedding.joint), self.num_clusters, self.config.unit_logits)
+
+    def forward(self, encoder: nn.Module, first: Tensor, second: Tensor) -> Compared:
+        both = torch.cat([first, second])
+        one, other = map(gathered, self.predict(encoder(both)).halves())
+        one_key, other_key = map(gathered, self.momentum_encoder(both).halves())
+        temperature = self.config.temperature
+        losses = [
+            batch_info_nce(one.joint, other_key.joint, temperature),
+            batch_info_nce(other.joint, one_key.joint, temperature),
+        ]
+        return Compared(torch.stack(losses).mean(), [(other_key.logits, one.logits), (one_key.logits, other.logits)])
+
+    def negatives(self, batch_size: int) -> int:
+        return batch_size - 1
+
+
+def build_frame(encoder: nn.Module, config: FrameConfig, num_clusters: int) -> Frame:
+    """The frame that a configuration names.
+
+    Args:
+        encoder: From views to an `Embedding`; momentum frames copy it.
+        config: Names the frame.
+        num_clusters: K, the size of the first part of the embedding; may be 0.
+    """
+    if config.frame == "in-batch":
+        return InBatch(config)
+    return (MocoV2 if config.frame == "moco-v2" else MocoV3)(encoder, config, num_clusters)
