@@ -121,11 +121,14 @@ def cluster(
 
 
 def _cluster(recipe: "Recipe", data: str, run: "RunDirectory", resume: bool = False) -> None:
+    from likewise.ranks import rank
     from likewise.report import write_report
     from likewise.summary import describe_run
     from likewise.workflow import cluster
 
     cluster(recipe, data, run, resume)
+    if rank() != 0:
+        raise typer.Exit
     report = write_report(run)
     typer.echo(f"\n{describe_run(run)}\n\nreport: {report}")
 

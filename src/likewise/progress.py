@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from likewise.ranks import rank
+
 
 def format_seconds(seconds: float) -> str:
     """A duration as people say it.
@@ -37,6 +39,8 @@ def printable_line(text: str) -> str:
 
 def say(message: str) -> None:
     """Print one line for the user, above a running progress bar if there is one."""
+    if rank() != 0:
+        return
     message = printable_line(message)
     if _live is not None:
         _live.console.print(message, markup=False, highlight=False)
@@ -89,7 +93,7 @@ class Tracker:
 
     def _show(self) -> None:
         now = time.monotonic()
-        if now - self._said < self.every:
+        if now - self._said < self.every or rank() != 0:
             return
         self._said = now
         left = self.seconds_left()
@@ -145,7 +149,7 @@ def track(label: str, total: int | None = None, unit: str = "images") -> Iterato
     """
     global _live
     stream = sys.stderr
-    if not stream.isatty() or _live is not None:
+    if not stream.isatty() or _live is not None or rank() != 0:
         yield Tracker(label, total, unit, stream)
         return
     bar = _Bar(label, total, unit, stream)

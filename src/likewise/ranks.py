@@ -1,21 +1,63 @@
-"""Several processes that train as one. Without them, everything here does nothing."""
+"""Several processes that train as one, as `torchrun` starts them. In a single process, everything here does nothing.
 
-import torch
-import torch.distributed as dist
-from torch import Tensor
+Nothing is imported from torch before it is needed: command line and progress ask for the rank as well.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+def _distributed() -> Any | None:
+    """torch.distributed, where processes are connected by it."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed if distributed and distributed.is_available() and distributed.is_initialized() else None
 
 
 def world_size() -> int:
     """How many processes train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    distributed = _distributed()
+    return distributed.get_world_size() if distributed else 1
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    """Which of them this one is, from 0, which is the one that writes and speaks."""
+    distributed = _distributed()
+    return distributed.get_rank() if distributed else 0
 
 
-def gather(rows: Tensor) -> Tensor:
+def connect() -> None:
+    """Connect the processes that `torchrun` has started, each to its own device; a second call does nothing."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or _distributed():
+        return
+    import torch
+
+    gpus = torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("nccl" if gpus else "gloo")
+
+
+def wait() -> None:
+    """Go on when every process has come here."""
+    if distributed := _distributed():
+        distributed.barrier()
+
+
+def agreed(numbers: list[float]) -> list[float]:
+    """The numbers of rank 0, on every process: clocks differ, and all must decide alike."""
+    if distributed := _distributed():
+        values: list[Any] = [numbers]
+        distributed.broadcast_object_list(values)
+        return values[0]
+    return numbers
+
+
+def gather(rows: "Tensor") -> "Tensor":
     """The rows of all processes, in the order of their ranks, on every process; gradients flow back to all of them.
 
     Each process computes the loss of the joined batch from the result. The gradient that comes back to a process is the
@@ -30,10 +72,28 @@ def gather(rows: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return rows
-    if not rows.requires_grad:
-        parts = [torch.empty_like(rows) for _ in range(world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-    from torch.distributed.nn.functional import all_gather
+    import torch
 
-    return torch.cat(list(all_gather(rows.contiguous())))
+    class Gather(torch.autograd.Function):
+        """All rows forward; backward, the sum of what every process has to say of the own ones."""
+
+        @staticmethod
+        def forward(ctx: Any, own: "Tensor") -> "Tensor":
+            parts = [torch.empty_like(own) for _ in range(world_size())]
+            torch.distributed.all_gather(parts, own)
+            return torch.cat(parts)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: "Tensor") -> "Tensor":
+            total = gradient.clone(memory_format=torch.contiguous_format)
+            torch.distributed.all_reduce(total)
+            return total.chunk(world_size())[rank()]
+
+    return Gather.apply(rows.contiguous())
+
+
+def share_buffers(module: "Module") -> None:
+    """Give every process the buffers of rank 0, such as statistics of batch norm, which each gathers for itself."""
+    if distributed := _distributed():
+        for buffer in module.buffers():
+            distributed.broadcast(buffer, src=0)

@@ -26,6 +26,7 @@ from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.methods import Method
 from likewise.models import check_backbone
 from likewise.progress import format_seconds, say
+from likewise.ranks import connect, rank, wait, world_size
 from likewise.runs import Assignments, RunDirectory
 from likewise.runs.assignments import write_thumbnails
 from likewise.runs.files import write_text
@@ -64,8 +65,10 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
         InputError: If something was asked for that cannot be done; before any training.
         RunError: If the training diverged or was stopped.
     """
+    connect()
     if not resume:
         run.require_new()
+    wait()  # else one process finds what a faster one has begun to write
     source = open_source(data)
     # what is sure to fail should do so before thousands of images are decoded
     check_counts(recipe, len(source))
@@ -86,9 +89,9 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     if recipe.model.start:
         start_from(network, RunDirectory(recipe.model.start).model_file)
     _warn_of_labels(network.track)
-    write_text(run.recipe_file, recipe.to_toml())
-    write_skipped(run, store)
-
+    if rank() == 0:
+        write_text(run.recipe_file, recipe.to_toml())
+        write_skipped(run, store)
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
     neighbors = _prepare(trained, network, cached, store, recipe, machine)
@@ -99,8 +102,10 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     if network.method.concludes:
         network.method.conclude(torch.from_numpy(np.array(embedded.features)))
         embedded = embed_features(network.method, embedded.rows, embedded.features, machine)
-    network.save(run.model_file)
-    write_results(run, store, embedded, recipe, machine, outcome, network.track)
+    if rank() == 0:
+        network.save(run.model_file)
+        write_results(run, store, embedded, recipe, machine, outcome, network.track)
+    wait()
     return Clustering(recipe, network, machine, store, embedded, run)
 
 
@@ -113,6 +118,11 @@ def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
 
 def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore, resume: bool) -> Recipe:
     recipe = with_budget(recipe, len(store))
+    if recipe.training.batch_size % world_size():
+        raise InputError(
+            f"a batch of {recipe.training.batch_size} cannot be shared equally by {world_size()} processes; "
+            "choose a --batch-size that can."
+        )
     data, digest = recipe.data, source.digest()
     if resume and data.digest != digest:
         raise InputError("the images are not those that this run started with; put them back, or start a new run.")
@@ -177,7 +187,8 @@ def _train(
     def decided(plan: Plan) -> None:
         # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
         recipe.training.steps, recipe.training.hold_steps = plan.total_steps, plan.hold_steps
-        write_text(run.recipe_file, recipe.to_toml())
+        if rank() == 0:
+            write_text(run.recipe_file, recipe.to_toml())
 
     clusters = recipe.method.num_clusters
     outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided)

@@ -12,9 +12,9 @@ from torch.nn import functional
 from likewise.evaluation import accuracy
 from likewise.methods import CDC, METHODS, CDCConfig
 from likewise.methods.cdc import largest_confidence
-from likewise.objectives import info_nce, nt_xent, sinkhorn, target_cross_entropy
+from likewise.objectives import batch_info_nce, info_nce, nt_xent, sinkhorn, target_cross_entropy
 
-FRAMES = ["in-batch", "moco-v2"]
+FRAMES = ["in-batch", "moco-v2", "moco-v3"]
 every_frame = pytest.mark.parametrize("frame", FRAMES)
 
 
@@ -94,6 +94,20 @@ def test_moco_loss_from_its_parts(swap):
     torch.testing.assert_close(method.training_step((first, second))["loss"].detach(), expected)
 
 
+@pytest.mark.parametrize("swap", [True, False])
+def test_moco_v3_loss_from_its_parts(swap):
+    method, views = _method("moco-v3", swap_targets=swap), _views()
+    with torch.no_grad():
+        queries = method.frame.predict(method.encoder(torch.cat(views))).halves()
+        keys = method.frame.momentum_encoder(torch.cat(views)).halves()
+    expected = torch.zeros(())
+    for query, key in zip(queries, reversed(keys), strict=True):
+        targets = sinkhorn((key if swap else query).logits, 0.05)
+        expected = expected + batch_info_nce(query.joint, key.joint, 0.2) / 2
+        expected = expected + target_cross_entropy(targets, query.logits, 0.1) / 2
+    torch.testing.assert_close(method.training_step(views)["loss"].detach(), expected)
+
+
 def test_in_batch_loss_is_the_same_for_swapped_views_and_another_order():
     method, (first, second) = _method(), _views()
     loss = method.training_step((first, second))["loss"]
@@ -151,10 +165,13 @@ class TestState:
         assert set(_method("moco-v2").state_dict()) == expected | {"frame.queue.keys", "frame.queue.next_row"}
 
     @every_frame
-    def test_inference_needs_the_encoder_only(self, frame):
+    def test_inference_needs_the_encoder_and_what_predicts(self, frame):
         method = _method(frame).eval()
         state = method.inference_state()
-        assert set(state) == {f"encoder.{name}" for name in self.encoder}
+        extra = {name for name in state if not name.startswith("encoder.")}
+        assert set(state) - extra == {f"encoder.{name}" for name in self.encoder}
+        assert all(name.startswith("frame.predictor.") for name in extra)
+        assert bool(extra) == (frame == "moco-v3")
         other = CDC(deepcopy(method.backbone), 12, 3, method.config).eval()
         other.load_state_dict(state, strict=False)
         assert torch.equal(other.assign(_views()[0]), method.assign(_views()[0]))
@@ -168,6 +185,55 @@ class TestState:
         other.load_state_dict(method.state_dict())
         losses = [each.training_step(_views(seed=2))["loss"] for each in (method, other)]
         assert torch.equal(*losses)
+
+
+@every_frame
+def test_a_replaced_encoder_is_followed_from_there(frame):
+    method = _method(frame)
+    with torch.no_grad():
+        method.encoder.head[0].weight.add_(1)
+    method.restart()
+    if frame != "in-batch":
+        torch.testing.assert_close(method.frame.momentum_encoder.module.head[0].weight, method.encoder.head[0].weight)
+    assert method.training_step(_views())["loss"].isfinite()
+
+
+class TestAblations:
+    def test_no_contrastive_loss(self):
+        out = _method(contrastive_weight=0.0).training_step(_views())
+        torch.testing.assert_close(out["loss"].detach(), out["cluster_loss"])
+
+    def test_without_equipartition_the_targets_are_the_other_views_probabilities(self):
+        method, views = _method(equipartition=False), _views()
+        one, other = method.encoder(torch.cat(views)).halves()
+        probabilities = [(part.logits / 0.1).softmax(dim=1) for part in (one, other)]
+        crossed = [
+            -(probabilities[1] * probabilities[0].log()).sum(1).mean(),
+            -(probabilities[0] * probabilities[1].log()).sum(1).mean(),
+        ]
+        torch.testing.assert_close(method.training_step(views)["cluster_loss"], sum(crossed).detach() / 2)
+
+    @every_frame
+    def test_logits_without_normalisation(self, frame):
+        method = _method(frame, unit_logits=False)
+        logits = method.parts(_views()[0]).logits
+        assert (logits.norm(dim=1) - 1).abs().mean() > 1e-2
+        assert method.training_step(_views())["loss"].isfinite()
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.9), (0.5, 0.95), (1.0, 1.0)])
+def test_momentum_schedule(progress, expected):
+    frame = _method("moco-v3", momentum=0.9, momentum_schedule="cosine").frame
+    assert frame.momentum_at(progress) == pytest.approx(expected)
+    assert _method("moco-v3", momentum=0.9).frame.momentum_at(progress) == 0.9
+
+
+def test_key_groups_have_their_own_batch_norm():
+    whole, split = (_method("moco-v2", key_groups=groups) for groups in (1, 2))
+    views = _views()
+    keys = [method.frame._keys(views[1]).joint for method in (whole, split)]
+    torch.testing.assert_close(keys[1][:5], whole.frame.momentum_encoder(views[1][:5]).joint)
+    assert not torch.allclose(*keys)
 
 
 class TestMoco:

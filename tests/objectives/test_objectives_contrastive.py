@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from likewise.objectives import info_nce, nt_xent
+from likewise.objectives import batch_info_nce, info_nce, nt_xent
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 temperatures = pytest.mark.parametrize("temperature", [0.1, 0.2, 1.0])
@@ -57,6 +57,21 @@ def test_nt_xent_is_the_loop(generator, shape, temperature):
     first, second = _unit(generator, *shape), _unit(generator, *shape)
     expected = _naive_nt_xent(first, second, temperature)
     assert nt_xent(first, second, temperature).item() == pytest.approx(expected, rel=1e-10, abs=1e-10)
+
+
+@temperatures
+@pytest.mark.parametrize("shape", [(1, 3), (2, 2), (7, 5)])
+def test_batch_info_nce_is_the_loop(generator, shape, temperature):
+    queries, keys = _unit(generator, *shape), _unit(generator, *shape)
+    rows = range(len(queries))
+    others = [torch.stack([keys[j] for j in rows if j != i]) if len(keys) > 1 else keys[:0] for i in rows]
+    one = slice(None, 1)
+    losses = [
+        _naive_info_nce(queries[i:][one], keys[i:][one], negatives, temperature)
+        for i, negatives in zip(rows, others, strict=True)
+    ]
+    loss = batch_info_nce(queries, keys, temperature).item()
+    assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-10, abs=1e-10)
 
 
 def test_info_nce_where_nothing_is_told_apart():

@@ -14,6 +14,7 @@ from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore
 from likewise.models import Backbone
 from likewise.progress import say, track
+from likewise.ranks import rank, wait
 from likewise.runs.files import replacing
 from likewise.training.batches import generator_of
 from likewise.training.machine import Machine
@@ -49,10 +50,11 @@ def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machi
         machine: How to compute.
     """
     folder = cache_folder() / _key(backbone, store, recipe, machine)
-    if not (folder / "views.npy").is_file():
-        _compute(backbone, store, recipe, machine, folder)
-    else:
+    if (folder / "views.npy").is_file():
         say(f"using the features in {folder}")
+    elif rank() == 0:
+        _compute(backbone, store, recipe, machine, folder)
+    wait()
     arrays = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in CachedFeatures._fields)
     return CachedFeatures(*arrays)
 

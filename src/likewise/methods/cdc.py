@@ -108,7 +108,7 @@ class CDC(Method):
         return Parts(features, *self.frame.predict(self.encoder.of(features)))
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.softmax(logits.float() / self.config.assignment_temperature, dim=1)
+        return torch.softmax(logits / self.config.assignment_temperature, dim=1)
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(1 + self.frame.negatives(batch_size))

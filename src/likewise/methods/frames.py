@@ -38,14 +38,14 @@ class Embedding(NamedTuple):
 
 
 def split(z: Float[Tensor, "B joint"], num_clusters: int, unit_logits: bool = True) -> Embedding:
-    """Both parts of z, in float32 and each of unit length (METHODS: normalised separately, not together).
+    """Both parts of z, in at least float32 and each of unit length (METHODS: normalised separately, not together).
 
     Args:
         z: Output of a head; the first columns are the logits.
         num_clusters: K, how many of them; may be 0.
         unit_logits: Whether the logits are normalised; an ablation of the paper leaves them as they are.
     """
-    z = z.float()
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
     logits, projections = z[:, :num_clusters], z[:, num_clusters:]
     logits = functional.normalize(logits, dim=1) if unit_logits else logits
     return Embedding(logits, functional.normalize(projections, dim=1))

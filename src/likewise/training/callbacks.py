@@ -12,6 +12,7 @@ from lightning.fabric.plugins import CheckpointIO
 
 from likewise.errors import RunError
 from likewise.progress import Tracker, say
+from likewise.ranks import agreed
 from likewise.runs.files import replacing
 from likewise.training.health import Window, findings
 from likewise.training.plan import Plan
@@ -87,12 +88,12 @@ class Budget(L.Callback):
             self._times.append(now - self._last)
         self._last = now
         assert self.minutes is not None
-        elapsed, budget = now - self._start, 60 * self.minutes
+        budget = 60 * self.minutes
+        # the mean, since checkpoints and epochs' ends cost time as well
+        elapsed, pace = agreed([now - self._start, sum(self._times) / max(len(self._times), 1)])
         enough = step >= self.plan.warmup_steps and len(self._times) >= CALIBRATION_STEPS
         if not (enough or (self._times and elapsed > 0.2 * budget)):
             return
-        # the mean, since checkpoints and epochs' ends cost time as well
-        pace = sum(self._times) / len(self._times)
         # the steps so far ran at the full rate: the cosine starts now, and so it does when the recipe is trained again
         self.plan.hold_steps = step
         self.plan.total_steps = step + max(1, int((budget - elapsed) / pace))

@@ -1,6 +1,7 @@
 """Training through Lightning: a method, its batches, and a run directory for what comes of it."""
 
 import logging
+import os
 import shlex
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from likewise.config import TrainingConfig
 from likewise.errors import RunError
 from likewise.methods import Method
 from likewise.progress import track
+from likewise.ranks import rank, share_buffers, world_size
 from likewise.training.batches import Batch, Batches
 from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Progress
 from likewise.training.machine import Machine, keep_freed_memory
@@ -132,15 +134,13 @@ def train(
     health = Health(plan, num_clusters, method.chance_loss(batches.batch_size))
     start = checkpoint if resume and checkpoint.is_file() else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
-        callbacks = [
-            Budget(plan, training.minutes, decided),
-            curves,
-            health,
-            Progress(tracker, plan, batches.steps_per_epoch),
-            EpochCheckpoint(checkpoint),
-        ]
+        callbacks: list[L.Callback] = [Budget(plan, training.minutes, decided)]
+        if rank() == 0:
+            callbacks.append(curves)
+        callbacks += [health, Progress(tracker, plan, batches.steps_per_epoch), EpochCheckpoint(checkpoint)]
         trainer = _trainer(machine, folder, callbacks)
         _fit(trainer, module, start, folder)
+    share_buffers(method)
     seconds, steps = curves.seconds(), trainer.global_step
     rate = steps * batches.batch_size / seconds
     return Outcome(steps, -(-steps // batches.steps_per_epoch), seconds, rate, list(health.warnings.values()))
@@ -154,18 +154,24 @@ def _quieten_lightning() -> None:
 
 def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning.pytorch.loggers import TensorBoardLogger
 
     _quieten_lightning()
+    several = world_size() > 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if several else 1
     return L.Trainer(
         accelerator=machine.device,
-        devices=1,
+        devices=here,
+        num_nodes=world_size() // here,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and machine.device == "cuda",  # torch has it for GPUs only
         precision="bf16-mixed" if machine.bf16 else "32-true",
         max_epochs=-1,  # the budget ends the run
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
-        # one process, also where a job scheduler's variables speak of several
-        plugins=[AtomicCheckpoints(), LightningEnvironment()],
+        # one process, also where a job scheduler's variables speak of several, unless torchrun has started them
+        plugins=[AtomicCheckpoints(), TorchElasticEnvironment() if several else LightningEnvironment()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
