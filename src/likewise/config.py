@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from likewise._version import __version__
 from likewise.errors import InputError, unknown_name
@@ -67,6 +67,12 @@ class TrainingConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")
     compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU, and in long runs")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "TrainingConfig":
+        if self.epochs is not None and self.minutes is not None:
+            raise ValueError("epochs and minutes both say how long to train; give one of them")
+        return self
 
 
 class MethodChoice(Section):

@@ -24,7 +24,6 @@ FULL = Recipe(
     model=ModelConfig(backbone="resnet18", weights="pretrained", frozen=True, cached_views=4),
     method=MethodChoice(num_clusters=7, settings={"temperature": 0.1, "frame": "moco-v2", "swap_targets": False}),
     training=TrainingConfig(
-        epochs=1.5,
         minutes=0.1,
         steps=3,
         batch_size=64,
@@ -63,7 +62,7 @@ def test_what_is_not_set_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"trainig": {}}, "unknown setting in the recipe 'trainig'. Did you mean 'training'?"),
+        ({"trainig": {}}, "unknown setting in the recipe 'trainig'. Did you mean 'training' or"),
         ({"training": {"sead": 1}}, "'training.sead'. Did you mean 'training.seed'"),
         ({"training": {"learningrate": 1}}, "Did you mean 'training.learning_rate'"),
         ({"data": {"imagesize": 1}}, "Did you mean 'data.image_size'"),
@@ -84,10 +83,11 @@ def test_unknown_names(values: dict[str, object], expected: str) -> None:
         ({"training": {"seed": 2**63}}, "training.seed = 9223372036854775808 is not allowed"),
         ({"training": {"seed": "abc"}}, "training.seed = 'abc' is not allowed: input should be a valid integer"),
         ({"training": {"epochs": 0}}, "input should be greater than 0"),
+        ({"training": {"epochs": 1, "minutes": 1}}, "give one of them"),
         ({"training": {"minutes": float("inf")}}, "input should be a finite number"),
         ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan is not allowed"),
         ({"training": {"momentum": 1}}, "input should be less than 1"),
-        ({"training": {"optimizer": "adam"}}, "input should be 'sgd' or 'adamw'"),
+        ({"training": {"optimizer": "adam"}}, "input should be 'sgd', 'adamw' or 'lars'"),
         ({"training": {"precision": "fp16"}}, "input should be 'auto', 'bf16' or 'fp32'"),
         ({"training": 5}, "training = 5 is not allowed"),
         ({"data": {"channels": 2}}, "input should be 0, 1 or 3"),

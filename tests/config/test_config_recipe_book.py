@@ -167,7 +167,10 @@ def test_recipe_file_with_an_error(file: str) -> None:
         (["method.name=cdd"], "unknown method 'cdd'. Did you mean 'cdc'?"),
         (["method.settings.temprature=1"], "unknown setting of cdc 'temprature'. Did you mean 'temperature'"),
         (["method.settings.temperature=0"], "cdc setting temperature = 0: input should be greater than 0"),
-        (["method.settings.frame=simclr"], "cdc setting frame = 'simclr': input should be 'in-batch' or 'moco-v2'"),
+        (
+            ["method.settings.frame=simclr"],
+            "cdc setting frame = 'simclr': input should be 'in-batch', 'moco-v2' or 'moco-v3'",
+        ),
     ],
 )
 def test_settings_of_the_method(settings: list[str], expected: str) -> None:

@@ -148,8 +148,24 @@ def test_features(run: RunDirectory) -> None:
 def test_features_are_never_unpickled(run: RunDirectory) -> None:
     (run.path / "features").mkdir(parents=True)
     np.save(run.path / "features" / "backbone.npy", np.array([object()], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="object"):
+    with pytest.raises(InputError, match="object"):
         run.features("backbone")
+
+
+def test_damaged_features(run: RunDirectory) -> None:
+    with pytest.raises(InputError, match="damaged"):
+        run.features("backbone")
+    (run.path / "features").mkdir(parents=True)
+    for content in (b"", b"\x93NUMPY\x01\x00", b"no array"):
+        (run.path / "features" / "backbone.npy").write_bytes(content)
+        with pytest.raises(InputError, match="damaged"):
+            run.features("backbone")
+
+
+def test_skipped_images_of_a_stranger(run: RunDirectory) -> None:
+    run.path.mkdir(parents=True)
+    run.skipped_file.write_text("what,why\na,b\n", encoding="utf-8")
+    assert run.skipped() == [("", "")]
 
 
 def test_skipped(run: RunDirectory) -> None:

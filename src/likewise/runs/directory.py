@@ -166,8 +166,15 @@ class RunDirectory:
 
         Args:
             part: `"backbone"`, `"categorical"` or `"instance"`.
+
+        Raises:
+            InputError: If the file is missing or damaged.
         """
-        return np.load(self.path / "features" / f"{part}.npy", mmap_mode="r", allow_pickle=False)
+        file = self.path / "features" / f"{part}.npy"
+        try:
+            return np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{file} cannot be read as features ({error}); the run directory is damaged.") from error
 
     def write_features(self, part: str, values: np.ndarray) -> None:
         """Replace one part of the features."""
@@ -183,7 +190,7 @@ class RunDirectory:
         if not self.skipped_file.is_file():
             return []
         with self.skipped_file.open(encoding="utf-8", newline="") as file:
-            return [(row["image"], row["reason"]) for row in csv.DictReader(file)]
+            return [(row.get("image") or "", row.get("reason") or "") for row in csv.DictReader(file)]
 
     def write_skipped(self, skipped: list[tuple[str, str]]) -> None:
         """Replace the list of images that could not be read."""
