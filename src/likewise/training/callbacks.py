@@ -224,11 +224,13 @@ class Health(L.Callback):
                 f"the training diverged: the loss was {loss} by step {step}. "
                 "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 (--precision fp32)."
             )
+        window = self._window
         # sizes of clusters mean something only with images enough
-        if int(self._window.counts.sum()) < max(1000, 50 * self.num_clusters) or self.plan.total_steps is None:
+        few = window.sees_clusters and int(window.counts.sum()) < max(1000, 50 * self.num_clusters)
+        if few or self.plan.total_steps is None:
             return
         progress = step / self.plan.total_steps if step > self.plan.warmup_steps else 0.0
-        for kind, sentence in findings(self._window, self.chance_loss, progress).items():
+        for kind, sentence in findings(window, self.chance_loss, progress).items():
             if kind not in self.warnings:
                 self.warnings[kind] = f"step {step}: {sentence}."
                 say(f"warning: {self.warnings[kind]}")
