@@ -43,7 +43,7 @@ class SCAN(Method):
         config: Everything else.
 
     Source:
-        Van Gansbeke et al., arXiv 2005.12320, Eq. 2; 20 neighbours are those of section 3.1.
+        Van Gansbeke et al., arXiv 2005.12320, Eq. 2; 20 neighbours are those of its experiments.
 
     Example:
         >>> method = SCAN(nn.Flatten(), num_features=3 * 8 * 8, num_clusters=4, config=SCANConfig())

@@ -19,7 +19,7 @@ from likewise.errors import RunError
 from likewise.methods import Method
 from likewise.progress import track
 from likewise.training.batches import Batch, Batches
-from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Progress
+from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Observer, Progress
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.plan import Plan, build_optimizer
 
@@ -100,6 +100,7 @@ def train(
     num_clusters: int,
     resume: bool = False,
     decided: Callable[[Plan], None] = lambda plan: None,
+    observe: Callable[[int, float], None] | None = None,
 ) -> Outcome:
     """Train a method.
 
@@ -112,6 +113,7 @@ def train(
         num_clusters: K.
         resume: Go on from the checkpoint in `folder`, if there is one.
         decided: Called with the plan once a budget in minutes has been turned into steps.
+        observe: Called now and then with the step and the seconds of training so far, see `Observer`.
 
     Returns:
         What it took.
@@ -132,13 +134,15 @@ def train(
     health = Health(plan, num_clusters, method.chance_loss(batches.batch_size))
     start = checkpoint if resume and checkpoint.is_file() else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
-        callbacks = [
+        callbacks: list[L.Callback] = [
             Budget(plan, training.minutes, decided),
             curves,
             health,
             Progress(tracker, plan, batches.steps_per_epoch),
             EpochCheckpoint(checkpoint),
         ]
+        if observe is not None:
+            callbacks.append(Observer(plan, curves, observe))
         trainer = _trainer(machine, folder, callbacks)
         _fit(trainer, module, start, folder)
     seconds, steps = curves.seconds(), trainer.global_step
