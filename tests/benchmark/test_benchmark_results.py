@@ -25,7 +25,7 @@ def test_mean_and_deviation_over_seeds():
     (row,) = summarise([ENTRY], [done(1, 0.6), done(0, 0.5)], 2)
     assert row["acc"]["mean"] == pytest.approx(0.55)
     assert row["acc"]["std"] == pytest.approx(0.1 / math.sqrt(2))
-    assert "| cdc | .550 (.071) | .500 (.000) | .250 (.000) | 100 | 3 | 1.5 GB | 2 of 2 |" in table([row])
+    assert "| cdc | .550 (.071) | .500 (.000) | .250 (.000) | 100 | 3.0 | 1.5 GB | 2 of 2 |" in table([row])
 
 
 def test_what_failed_diverged_or_was_stopped_enters_no_mean():

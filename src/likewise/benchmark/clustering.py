@@ -175,9 +175,9 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
         return facts
     first = done[0]
     facts["protocol"] = f"{first['protocol']}, {first['num_images']:,} images, {first['num_classes']} classes"
-    tracks = sorted({result["track"] for result in done} - {"none"})
+    tracks: list[str] = sorted({result["track"] for result in done} - {"none"})
     words = {"labels": "label-pretrained: not unsupervised", "unknown": "whether the weights saw labels is not known"}
-    facts["track"] = "; ".join(words.get(track, track) for track in tracks) or "unsupervised"
+    facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
     machines = [result for result in done if result.get("epochs") is not None] or done
     facts |= machines[0]["machine"]
     return facts

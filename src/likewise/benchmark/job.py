@@ -162,7 +162,7 @@ def _trained(job: Job) -> dict[str, Any]:
         "track": last["track"],
         "seconds": seconds,
         "images_per_second": images / seconds if seconds else None,
-        "epochs": sum(part["epochs"] for part in parts),
+        "epochs": images / Recipe.read(runs[-1].recipe_file).data.num_images,
         "peak_memory_mb": max(part["peak_memory_mb"] for part in parts),
         "warnings": [warning for part in parts for warning in part["warnings"]],
         "machine": last["machine"],

@@ -102,7 +102,7 @@ def _costs(row: dict[str, Any]) -> list[str]:
     speed, epochs, memory = (row[name]["mean"] for name in COSTS[:3])
     return [
         "-" if speed is None else f"{speed:,.0f}",
-        "-" if epochs is None else f"{epochs:,.0f}",
+        "-" if epochs is None else f"{epochs:,.1f}",
         "-" if memory is None else f"{memory / 1000:.1f} GB",
     ]
 

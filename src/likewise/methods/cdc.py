@@ -1,6 +1,7 @@
 """CDC: one network, whose output is a category and an instance (arXiv 2306.05439)."""
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -80,7 +81,7 @@ class CDC(Method):
         self.frame.after_step(self.encoder, progress)
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
-        return Parts(features, *self.frame.predict(self.encoder.of(features)))
+        return Parts(features, *self.frame.predict(cast(Encoder, self.encoder).of(features)))
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return torch.softmax(logits.float() / self.config.assignment_temperature, dim=1)

@@ -56,7 +56,6 @@ class SimCLR(Method):
 
     Config: type[FrameConfig] = FrameConfig
     concludes = True
-    encoder: Discriminator
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
         super().__init__()
@@ -90,7 +89,7 @@ class SimCLR(Method):
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
         """The logits are -|f - center|^2 over the mean squared distance of an image to its own centre."""
-        projections = self.encoder.of(features).projections
+        projections = cast(Encoder, self.encoder).of(features).projections
         # not by a matrix product, which cancels digits where features are long and near to each other
         distances = torch.cdist(
             features.float(), cast(Tensor, self.encoder.centers), compute_mode="donot_use_mm_for_euclid_dist"

@@ -1,6 +1,7 @@
 """SCAN: a cluster head that gives neighbours the same cluster, on features that tell instances apart."""
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -71,7 +72,7 @@ class SCAN(Method):
         }
 
     def _logits(self, features: Tensor) -> Tensor:
-        return self.encoder.head(features).float()
+        return cast(ClusterHead, self.encoder).head(features).float()
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
         """The instance part is the direction of the features, which the neighbours were found by."""
