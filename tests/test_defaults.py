@@ -178,3 +178,22 @@ def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
     )
     views = with_model(recipe, Sized((32, 32))).views
     assert views == VIEWS["gentle"][0].model_copy(update={"flip": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("given", "neighbors"),
+    [
+        ({}, 0),
+        ({"model.frozen": True}, 20),
+        ({"method.name": "scan", "model.start": "run"}, 20),
+        ({"method.name": "scan", "model.start": "run", "training.neighbors": 5}, 5),
+        ({"method.name": "scan", "model.start": "run", "stage.name": "self-label"}, 0),
+    ],
+)
+def test_neighbours(given: dict[str, Any], neighbors: int) -> None:
+    assert with_budget(decided(32, **given), 1000).training.neighbors == neighbors
+
+
+def test_scan_needs_a_start() -> None:
+    with pytest.raises(InputError, match="start from a run"):
+        with_budget(decided(32, **{"method.name": "scan"}), 1000)

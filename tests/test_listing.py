@@ -8,7 +8,7 @@ from likewise.listing import entries
 @pytest.mark.parametrize(
     ("table", "some"),
     [
-        ("methods", {"cdc"}),
+        ("methods", {"cdc", "simclr", "moco-v2", "scan"}),
         ("backbones", {"resnet9", "efficientnet_lite0"}),
         ("data", {"folder", "array", "list", "fashion-mnist-5k", "cifar10"}),
         ("views", {"simclr", "simclr-blur", "gentle"}),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from likewise._version import __version__
+from likewise.benchmark.cli import app as benchmark_app
 from likewise.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ app = typer.Typer(
     help="Groups images that are alike, without labels.\n\nStart with `likewise demo`, or with a folder of your own: "
     "`likewise cluster photos -k 10 -o run`",
 )
+
+app.add_typer(benchmark_app, name="benchmark")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory that `likewise cluster` wrote.")]
 SETS_PATH = "A folder (any depth), a text file of paths, a .npy or .npz array, or a set of `likewise list data`."

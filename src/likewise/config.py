@@ -62,7 +62,8 @@ class TrainingConfig(Section):
     neighbors: int | None = Field(
         default=None,
         ge=0,
-        description="positives: the second view is of one of this many nearest images; by default on frozen backbones",
+        description="positives: the second view is of one of this many nearest images; by default 20 for scan and on "
+        "frozen backbones, else 0",
     )
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")

@@ -3,6 +3,7 @@
 from likewise.config import Recipe
 from likewise.data import ImageSource
 from likewise.errors import InputError
+from likewise.methods import METHODS
 from likewise.views.config import VIEWS
 
 LARGEST_SCRATCH_SIZE = 96  # px; from scratch, more pixels cost far more time than they bring clusters
@@ -68,7 +69,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         # Sinkhorn balances a batch over the clusters: it needs several images for each of them
         training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
     if training.neighbors is None:
-        training.neighbors = FROZEN_NEIGHBORS if recipe.model.frozen else 0
+        own = 0 if recipe.stage.name else METHODS[recipe.method.name][0].neighbors
+        training.neighbors = own or (FROZEN_NEIGHBORS if recipe.model.frozen else 0)
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):
         raise InputError(
             "neighbours as positives need features that mean something: start from a run (--from RUN), "

@@ -52,6 +52,12 @@ class Pixels:
     store: ImageStore
     rows: np.ndarray
 
+    def fitting_side(self) -> int:
+        """The largest side at which all of them fit into memory as floats; K-means sees the same in them at 32 px."""
+        store = self.store
+        fits = len(self.rows) * store.channels * store.size**2 * 4 <= MOST_PIXEL_BYTES
+        return store.size if fits else min(store.size, REDUCED_SIDE)
+
     def at(self, side: int) -> np.ndarray:
         """The raw pixels at `side` px, float32 [N, D] in 0..1."""
         return pixels(self._blocks(side))
@@ -86,18 +92,12 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     # labels first: what is wrong with them should be said before any image is read
     source = open_source(recipe.data.source) if data is None and recipe.data.source else None
     source = open_source(data) if data is not None else source
-    classes_of = _classes(list(source.names) if source else own.names, source, labels)
+    classes_of = classes_by_name(list(source.names) if source else own.names, source, labels)
     if data is None:
         scored, scored_pixels = own, None
     else:
         scored, scored_pixels = _new_images(run, source)
-    classes = np.array([classes_of.get(name, "") for name in scored.names])
-    known = labelled(classes)
-    if not known.any():
-        raise InputError("none of the images has a label; are these the labels of these images?")
-    names, indices = np.unique(classes[known], return_inverse=True)
-    if len(names) < 2:
-        raise InputError(f"all labels are {str(names[0])!r}: a score needs two classes at least; is --labels right?")
+    known, names, indices = known_classes(scored.names, classes_of)
     if not known.all():
         say(f"{int((~known).sum()):,} of {len(known):,} images have no label and are left out of the scores")
     num_clusters = recipe.method.num_clusters
@@ -123,13 +123,38 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     return evaluation
 
 
+def known_classes(names: list[str], classes_of: dict[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which images have a label, the names of the classes, and the class of each image that has one.
+
+    Raises:
+        InputError: If there are no two classes.
+    """
+    classes = np.array([classes_of.get(name, "") for name in names])
+    known = labelled(classes)
+    if not known.any():
+        raise InputError("none of the images has a label; are these the labels of these images?")
+    found, indices = np.unique(classes[known], return_inverse=True)
+    if len(found) < 2:
+        raise InputError(f"all labels are {str(found[0])!r}: a score needs two classes at least; is --labels right?")
+    return known, found, indices
+
+
 def _new_images(run: RunDirectory, source: ImageSource | None) -> tuple[Scored, Pixels]:
     table, store, embedded = assign(run, source)
     return Scored(table.names, embedded.features, table.clusters), Pixels(store, embedded.rows)
 
 
-def _classes(names: list[str], source: ImageSource | None, labels: str) -> dict[str, str]:
-    """The class of every image by its name, as text; empty where there is none."""
+def classes_by_name(names: list[str], source: ImageSource | None, labels: str) -> dict[str, str]:
+    """The class of every image by its name, as text; empty where there is none.
+
+    Args:
+        names: Of the images.
+        source: Where they come from, for labels that it carries.
+        labels: As `evaluate` takes it.
+
+    Raises:
+        InputError: If labels cannot be found.
+    """
     if labels == "folders":
         classes = labels_from_folders(names).tolist()
     elif labels == "source":
@@ -163,11 +188,8 @@ def _pixels_row(recipe: Recipe, own: Scored, scored: Pixels | None) -> tuple[str
     if fitted is None:
         say("the images of the run are not where they were: the row of K-means on pixels is left out")
         return None
-    store = fitted.store
-    # pixels of many large images do not fit into memory as floats; at 32 px K-means sees the same in them
-    fits = len(fitted.rows) * store.channels * store.size**2 * 4 <= MOST_PIXEL_BYTES
-    side = store.size if fits else min(store.size, REDUCED_SIDE)
-    name = "K-means on pixels" if side == store.size else f"K-means on pixels ({side} px)"
+    side = fitted.fitting_side()
+    name = "K-means on pixels" if side == fitted.store.size else f"K-means on pixels ({side} px)"
     other = None if scored is None else scored.at(side)
     return name, kmeans(fitted.at(side), recipe.method.num_clusters, recipe.training.seed, other)
 

@@ -1,5 +1,6 @@
 """The jobs, end to end: cluster, assign, evaluate. Command line and estimator both call these."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,7 @@ from likewise.training.plan import Plan
 from likewise.views import Views
 
 MOST_THUMBNAILS = 10_000
+MOST_OBSERVED = 2000  # images that are assigned each time where a training is observed
 THUMBNAIL_SIZE = 96  # px
 
 
@@ -52,7 +54,31 @@ class Clustering:
     run: RunDirectory
 
 
-def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = False) -> Clustering:
+@dataclass(frozen=True)
+class Glimpse:
+    """What a network says of a sample of the images while it is trained.
+
+    Attributes:
+        step: Steps so far.
+        seconds: Of training so far.
+        names: Of the images in the sample.
+        embedded: What the network says of them.
+        has_clusters: Whether its clusters are its own; otherwise they are found in the features after the training.
+    """
+
+    step: int
+    seconds: float
+    names: list[str]
+    embedded: Embedded
+    has_clusters: bool
+
+
+Observe = Callable[[Glimpse], None]
+
+
+def cluster(
+    recipe: Recipe, data: object, run: RunDirectory, resume: bool = False, observe: Observe | None = None
+) -> Clustering:
     """Group images: train, assign, write the run directory (without its report).
 
     Args:
@@ -60,6 +86,8 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
         data: Whatever `likewise.data.open_source` takes.
         run: Where to write.
         resume: Go on from the last checkpoint of the run.
+        observe: Called about ten times while it trains, with at most 2,000 of the images; the result is the same to
+            the bit, and the time it takes does not count as training.
 
     Raises:
         InputError: If something was asked for that cannot be done; before any training.
@@ -96,7 +124,8 @@ def cluster(recipe: Recipe, data: object, run: RunDirectory, resume: bool = Fals
     trained = build_trained(network, recipe)
     neighbors = _prepare(trained, network, cached, store, recipe, machine)
     batches = _batches(cached, store, recipe, machine, neighbors)
-    outcome = _train(trained, batches, recipe, machine, run, resume)
+    watch = None if observe is None else _watch(observe, trained, cached, store, machine)
+    outcome = _train(trained, batches, recipe, machine, run, resume, watch)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
     if network.method.concludes:
@@ -181,8 +210,37 @@ def _batches(
     return ImageBatches(store, views, training.batch_size, training.seed, neighbors)
 
 
+def _watch(
+    observe: Observe, trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine
+) -> Callable[[int, float], None]:
+    """Shows an observer what the network says of a fixed sample of the images, and leaves the network as it was."""
+    count = len(store) if cached is None else len(cached.rows)
+    rows = np.unique(np.linspace(0, count - 1, min(count, MOST_OBSERVED)).round().astype(np.int64))
+    sample = store.part(rows if cached is None else cached.rows[rows])
+
+    def look(step: int, seconds: float) -> None:
+        modes = [(module, module.training) for module in trained.modules()]
+        method = trained.result()
+        if cached is None:
+            embedded = embed(Network(method, None, "none"), sample, machine)
+        else:
+            embedded = embed_features(method, np.arange(len(rows)), cached.plain[rows], machine)
+        for module, mode in modes:
+            module.training = mode
+        names = [sample.names[row] for row in embedded.rows]
+        observe(Glimpse(step, seconds, names, embedded, not method.concludes))
+
+    return look
+
+
 def _train(
-    method: Method, batches: Batches, recipe: Recipe, machine: Machine, run: RunDirectory, resume: bool
+    method: Method,
+    batches: Batches,
+    recipe: Recipe,
+    machine: Machine,
+    run: RunDirectory,
+    resume: bool,
+    watch: Callable[[int, float], None] | None,
 ) -> Outcome:
     def decided(plan: Plan) -> None:
         # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
@@ -191,7 +249,7 @@ def _train(
             write_text(run.recipe_file, recipe.to_toml())
 
     clusters = recipe.method.num_clusters
-    outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided)
+    outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided, watch)
     say(
         f"trained {outcome.steps:,} steps ({outcome.epochs:,} epochs) in {format_seconds(outcome.seconds)}, "
         f"{outcome.images_per_second:,.0f} images/s"

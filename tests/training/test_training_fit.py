@@ -1,5 +1,6 @@
 """Training through Lightning: the same as a bare loop in result, resumable to the bit, and it says what goes wrong."""
 
+import time
 from pathlib import Path
 
 import lightning as L
@@ -205,3 +206,23 @@ def test_a_long_epoch_is_resumed_in_its_middle(
     assert "resuming after step 2" in capsys.readouterr().err
     for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
+
+
+def test_looking_on_changes_nothing(images: np.ndarray, tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+    plain, watched = new_method("moco-v2"), new_method("moco-v2")
+    run(plain, images, tmp_path / "plain", 5, MACHINES["bf16"])
+    store = load_images(open_source(images), 16)
+    batches = ImageBatches(store, Views(ViewConfig(), 12, torch.bfloat16), BATCH, seed=3)
+    training = TrainingConfig(steps=15, batch_size=BATCH, warmup_steps=2)
+
+    def observe(step: int, seconds: float) -> None:
+        seen.append((step, seconds))
+        time.sleep(0.2)
+
+    outcome = train(watched, batches, training, MACHINES["bf16"], tmp_path / "watched", CLUSTERS, observe=observe)
+    assert [step for step, _ in seen] == [2, 3, 5, 6, 8, 9, 11, 12, 14, 15]
+    assert outcome.seconds - seen[-1][1] < 0.2, "looking is no training"
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True)
+    )

@@ -146,7 +146,14 @@ def test_entropy_of_sizes(counts: list[int], entropy: float) -> None:
 
 
 def test_figures_of_nothing() -> None:
-    assert Window(3).figures() == {"size_entropy": 0, "largest_share": 0}
+    assert Window(3).figures() == {}
+
+
+def test_a_method_without_clusters_is_watched_by_its_losses_alone() -> None:
+    counted = Window(10)
+    counted.add({"loss": torch.tensor(CHANCE), "contrastive_loss": torch.tensor(CHANCE)})
+    assert set(counted.figures()) == {"loss", "contrastive_loss"}
+    assert kinds(counted) == {"flat"}
 
 
 def test_a_loss_that_is_not_a_number_shows() -> None:

@@ -10,11 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from likewise.config import Recipe
 from likewise.errors import InputError
+from likewise.evaluation import kmeans
 from likewise.recipe_book import make_recipe
 from likewise.report import write_report
 from likewise.runs import RunDirectory
 from likewise.scoring import evaluate
-from likewise.workflow import assign, cluster
+from likewise.workflow import Glimpse, assign, cluster
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +197,33 @@ def test_a_run_from_memory_is_scored_on_other_images(photos: Path, tmp_path: Pat
     assert [row["name"] for row in evaluation["rows"]] == ["CDC", "K-means on the same features"]
     (tmp_path / "labels.csv").write_text("index,label\n" + "\n".join(f"{i},{i // 8}" for i in range(16)) + "\n")
     assert evaluate(run, str(tmp_path / "labels.csv"))["num_images"] == 16
+
+
+@pytest.mark.parametrize("method", ["cdc", "simclr"])
+def test_a_run_that_is_observed_is_the_same_run(method: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    images = np.stack([picture(kind, generator) for kind in ("dots", "rows") for _ in range(16)])
+    given = {"method.num_clusters": 2, "method.name": method, "training.steps": 12, "training.batch_size": 16}
+    glimpses: list[Glimpse] = []
+    plain, watched = RunDirectory(tmp_path / "plain"), RunDirectory(tmp_path / "watched")
+    cluster(make_recipe(None, given, []), images, plain)
+    cluster(make_recipe(None, given, []), images, watched, observe=glimpses.append)
+    assert plain.model_file.read_bytes() == watched.model_file.read_bytes()
+    assert len(glimpses) == 10
+    assert {len(glimpse.names) for glimpse in glimpses} == {32}
+    assert {glimpse.has_clusters for glimpse in glimpses} == {method == "cdc"}
+    np.testing.assert_allclose(glimpses[-1].embedded.features, watched.features("backbone"), atol=0.05)
+
+
+def test_scan_starts_from_instance_discrimination(photos: Path, tmp_path: Path) -> None:
+    first, second = RunDirectory(tmp_path / "simclr"), RunDirectory(tmp_path / "scan")
+    given = {"method.num_clusters": 4, "training.steps": 4, "training.batch_size": 60}
+    cluster(make_recipe(None, given | {"method.name": "simclr"}, []), str(photos), first)
+    again, _, _ = assign(first, str(photos))
+    assert np.array_equal(again.clusters, first.assignments().clusters)
+    assert np.array_equal(kmeans(first.features("backbone"), 4, 0), first.assignments().clusters)
+    result = cluster(
+        make_recipe(None, given | {"method.name": "scan", "model.start": str(first.path)}, []), str(photos), second
+    )
+    assert result.recipe.training.neighbors == 20
+    assert second.features("categorical").shape == (240, 4)

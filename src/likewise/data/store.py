@@ -109,6 +109,13 @@ class ImageStore:
                 raise self._gone(row, result) from result
         return self._stack([result for result in results if not isinstance(result, UnreadableImage)])
 
+    def part(self, rows: Rows) -> ImageStore:
+        """A store of these rows only."""
+        pixels = None if self._pixels is None else self.read(rows).numpy()
+        return ImageStore(
+            self.source, self.size, self.channels, self.indices[rows], pixels, [], self.strict, self.workers
+        )
+
     def batches(self, batch_size: int) -> Iterator[tuple[Rows, torch.Tensor]]:
         """All images in order, in batches; the last one may be smaller.
 

@@ -19,6 +19,7 @@ from likewise.evaluation.metrics import (
     nmi,
 )
 from likewise.evaluation.sizes import ClusterSummary, cluster_summary
+from likewise.evaluation.spectral import spectral
 
 __all__ = [
     "METRICS",
@@ -40,4 +41,5 @@ __all__ = [
     "per_class",
     "pixels",
     "read_labels",
+    "spectral",
 ]

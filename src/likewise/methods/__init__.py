@@ -4,13 +4,31 @@ from typing import Any
 
 from likewise.methods.base import Method, MethodConfig, Parts, View
 from likewise.methods.cdc import CDC, CDCConfig
+from likewise.methods.instance import MoCoV2, SimCLR
+from likewise.methods.scan import SCAN, SCANConfig
 
 METHODS: dict[str, tuple[Any, str]] = {
     "cdc": (CDC, "contrastive representation disentanglement: category and instance from one loss (arXiv 2306.05439)"),
+    "simclr": (SimCLR, "instance discrimination within a batch, then K-means on its features (arXiv 2002.05709)"),
+    "moco-v2": (MoCoV2, "instance discrimination against a queue, then K-means on its features (arXiv 2003.04297)"),
+    "scan": (SCAN, "neighbours share a cluster; starts from a run of simclr or moco-v2 (arXiv 2005.12320)"),
 }
 """Methods that make a network, by name."""
 
 STAGES: dict[str, tuple[Any, str]] = {}
 """What a finished run can be trained further with, by name."""
 
-__all__ = ["CDC", "METHODS", "STAGES", "CDCConfig", "Method", "MethodConfig", "Parts", "View"]
+__all__ = [
+    "CDC",
+    "METHODS",
+    "SCAN",
+    "STAGES",
+    "CDCConfig",
+    "Method",
+    "MethodConfig",
+    "MoCoV2",
+    "Parts",
+    "SCANConfig",
+    "SimCLR",
+    "View",
+]

@@ -42,11 +42,13 @@ class Method(nn.Module, ABC):
             features [B, F]. All methods call them so: one can then start from another's weights.
         prepares: Whether `prepare` is to be called before the first step.
         concludes: Whether `conclude` is to be called after the last.
+        neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
     """
 
     encoder: nn.Module
     prepares: ClassVar[bool] = False
     concludes: ClassVar[bool] = False
+    neighbors: ClassVar[int] = 0
 
     @property
     def backbone(self) -> nn.Module:
@@ -66,7 +68,8 @@ class Method(nn.Module, ABC):
             views: Batches of the same images as `views` names them, row by row.
 
         Returns:
-            `"loss"`, to be minimised; its terms by name; `"logits"` [B, K] without gradient, to watch the clusters.
+            `"loss"`, to be minimised; its terms by name; `"logits"` [B, K] without gradient, to watch the clusters,
+            unless there are none before the training has ended.
         """
 
     def after_step(self, progress: float = 0.0) -> None:

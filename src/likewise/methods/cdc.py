@@ -1,6 +1,7 @@
 """CDC: one network, whose output is a category and an instance (arXiv 2306.05439)."""
 
 import math
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -8,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.methods.base import Method, Parts
-from likewise.methods.frames import Embedding, FrameConfig, build_frame, split
-from likewise.models.heads import projection_head
+from likewise.methods.frames import Encoder, FrameConfig, build_frame
 from likewise.objectives import sinkhorn, target_cross_entropy
 
 
@@ -25,30 +25,6 @@ class CDCConfig(FrameConfig):
     equipartition: bool = Field(
         default=True, description="balance the targets; otherwise they are the other view's own probabilities"
     )
-
-
-class Encoder(nn.Module):
-    """Backbone and projection head: an image becomes z = [z_c ; z_n].
-
-    Args:
-        backbone: From images to features [B, F].
-        num_features: F.
-        num_clusters: K.
-        config: Sizes of the head.
-    """
-
-    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = projection_head(num_features, config.hidden_dim, num_clusters + config.instance_dim)
-        self.num_clusters, self.unit_logits = num_clusters, config.unit_logits
-
-    def forward(self, images: Tensor) -> Embedding:
-        return self.of(self.backbone(images))
-
-    def of(self, features: Float[Tensor, "B F"]) -> Embedding:
-        """Both parts of z for features."""
-        return split(self.head(features), self.num_clusters, self.unit_logits)
 
 
 class CDC(Method):
@@ -105,7 +81,7 @@ class CDC(Method):
         self.frame.after_step(self.encoder, progress)
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
-        return Parts(features, *self.frame.predict(self.encoder.of(features)))
+        return Parts(features, *self.frame.predict(cast(Encoder, self.encoder).of(features)))
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return torch.softmax(logits / self.config.assignment_temperature, dim=1)

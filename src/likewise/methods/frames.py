@@ -81,6 +81,30 @@ class FrameConfig(MethodConfig):
     )
 
 
+class Encoder(nn.Module):
+    """Backbone and projection head: an image becomes z = [z_c ; z_n].
+
+    Args:
+        backbone: From images to features [B, F].
+        num_features: F.
+        num_clusters: K; may be 0, for a method without a categorical part.
+        config: Sizes of the head.
+    """
+
+    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = projection_head(num_features, config.hidden_dim, num_clusters + config.instance_dim)
+        self.num_clusters, self.unit_logits = num_clusters, config.unit_logits
+
+    def forward(self, images: Tensor) -> Embedding:
+        return self.of(self.backbone(images))
+
+    def of(self, features: Float[Tensor, "B F"]) -> Embedding:
+        """Both parts of z for features."""
+        return split(self.head(features), self.num_clusters, self.unit_logits)
+
+
 class Compared(NamedTuple):
     """What a frame makes of two views.
 

@@ -10,6 +10,15 @@ Example:
 
 from likewise.objectives.clustering import target_cross_entropy
 from likewise.objectives.contrastive import batch_info_nce, info_nce, nt_xent
+from likewise.objectives.scan import assignment_entropy, neighbor_consistency
 from likewise.objectives.sinkhorn import sinkhorn
 
-__all__ = ["batch_info_nce", "info_nce", "nt_xent", "sinkhorn", "target_cross_entropy"]
+__all__ = [
+    "assignment_entropy",
+    "batch_info_nce",
+    "info_nce",
+    "neighbor_consistency",
+    "nt_xent",
+    "sinkhorn",
+    "target_cross_entropy",
+]

@@ -3,6 +3,7 @@
 import csv
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from likewise.training.plan import Plan
 
 LOG_EVERY = 10  # steps
 CHECKPOINT_EVERY = 5.0  # seconds at least between two checkpoints, for epochs that are shorter than writing one
+OBSERVATIONS = 10  # in a training that is observed
 CALIBRATION_STEPS = 40  # after the warm-up, a budget in minutes becomes a number of steps
 
 
@@ -136,6 +138,10 @@ class Curves(L.Callback):
         """Seconds of training so far, over all resumes."""
         return self._before + time.monotonic() - self._start
 
+    def leave_out(self, seconds: float) -> None:
+        """Count so many seconds, which have just passed, as no training."""
+        self._start += seconds
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._start = time.monotonic()
         kept: list[dict[str, Any]] = []
@@ -225,15 +231,43 @@ class Health(L.Callback):
                 f"the training diverged: the loss was {loss} by step {step}. "
                 "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 (--precision fp32)."
             )
+        window = self._window
         # sizes of clusters mean something only with images enough
-        if int(self._window.counts.sum()) < max(1000, 50 * self.num_clusters) or self.plan.total_steps is None:
+        few = window.sees_clusters and int(window.counts.sum()) < max(1000, 50 * self.num_clusters)
+        if few or self.plan.total_steps is None:
             return
         progress = step / self.plan.total_steps if step > self.plan.warmup_steps else 0.0
-        for kind, sentence in findings(self._window, self.chance_loss, progress).items():
+        for kind, sentence in findings(window, self.chance_loss, progress).items():
             if kind not in self.warnings:
                 self.warnings[kind] = f"step {step}: {sentence}."
                 say(f"warning: {self.warnings[kind]}")
         self._window = self._new_window()
+
+
+class Observer(L.Callback):
+    """Looks at a training at evenly spread steps; the time that takes is no training.
+
+    Before a budget in minutes has become steps there is nothing to spread over, and no look. So a look takes nothing of
+    the budget.
+
+    Args:
+        plan: For the number of steps.
+        curves: The clock that stands still meanwhile.
+        observe: Called with the step and the seconds of training so far.
+    """
+
+    def __init__(self, plan: Plan, curves: Curves, observe: Callable[[int, float], None]) -> None:
+        self.plan, self.curves, self.observe = plan, curves, observe
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step, total = trainer.global_step, self.plan.total_steps
+        if total is None or step * OBSERVATIONS // total == (step - 1) * OBSERVATIONS // total:
+            return
+        seconds, start = self.curves.seconds(), time.monotonic()
+        self.observe(step, seconds)
+        self.curves.leave_out(time.monotonic() - start)
 
 
 class Diverged(RunError):

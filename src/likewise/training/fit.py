@@ -21,7 +21,7 @@ from likewise.methods import Method
 from likewise.progress import track
 from likewise.ranks import rank, share_buffers, world_size
 from likewise.training.batches import Batch, Batches
-from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Progress
+from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Observer, Progress
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.plan import Plan, build_optimizer
 
@@ -102,6 +102,7 @@ def train(
     num_clusters: int,
     resume: bool = False,
     decided: Callable[[Plan], None] = lambda plan: None,
+    observe: Callable[[int, float], None] | None = None,
 ) -> Outcome:
     """Train a method.
 
@@ -114,6 +115,7 @@ def train(
         num_clusters: K.
         resume: Go on from the checkpoint in `folder`, if there is one.
         decided: Called with the plan once a budget in minutes has been turned into steps.
+        observe: Called now and then with the step and the seconds of training so far, see `Observer`.
 
     Returns:
         What it took.
@@ -138,6 +140,8 @@ def train(
         if rank() == 0:
             callbacks.append(curves)
         callbacks += [health, Progress(tracker, plan, batches.steps_per_epoch), EpochCheckpoint(checkpoint)]
+        if observe is not None:
+            callbacks.append(Observer(plan, curves, observe))
         trainer = _trainer(machine, folder, callbacks)
         _fit(trainer, module, start, folder)
     share_buffers(method)

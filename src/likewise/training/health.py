@@ -22,17 +22,25 @@ class Window:
         self._losses: dict[str, Tensor] = {}
 
     def add(self, output: dict[str, Tensor]) -> None:
-        """Count one training step's output: its predicted clusters and its loss terms."""
-        clusters = output["logits"].argmax(dim=1)
-        if self._counts is None:
-            self._counts = torch.zeros(self.num_clusters, dtype=torch.long, device=clusters.device)
-        # not bincount, which makes a GPU wait for the largest index
-        self._counts.scatter_add_(0, clusters, torch.ones_like(clusters))
+        """Count one training step's output: its predicted clusters, if it has any, and its loss terms."""
+        if "logits" in output:
+            self._count(output["logits"].argmax(dim=1))
         for name, value in output.items():
             if value.ndim == 0:
                 value = value.detach()
                 self._losses[name] = self._losses[name] + value if name in self._losses else value
         self.steps += 1
+
+    def _count(self, clusters: Tensor) -> None:
+        if self._counts is None:
+            self._counts = torch.zeros(self.num_clusters, dtype=torch.long, device=clusters.device)
+        # not bincount, which makes a GPU wait for the largest index
+        self._counts.scatter_add_(0, clusters, torch.ones_like(clusters))
+
+    @property
+    def sees_clusters(self) -> bool:
+        """Whether any clusters were predicted: a method may have none before its training has ended."""
+        return self._counts is not None
 
     @property
     def counts(self) -> Tensor:
@@ -44,14 +52,14 @@ class Window:
         return float(self._losses[name]) / self.steps if name in self._losses else math.nan
 
     def figures(self) -> dict[str, float]:
-        """Mean losses, the entropy of the cluster sizes (1 is balanced) and the share of the largest cluster."""
+        """Mean losses and, of predicted clusters, the entropy of their sizes (1 is balanced) and the largest share."""
+        losses = {name: self.mean(name) for name in self._losses}
+        if not self.sees_clusters:
+            return losses
         counts = self.counts
         shares = counts.double() / max(int(counts.sum()), 1)
         entropy = float(-torch.special.xlogy(shares, shares).sum()) / math.log(len(shares))
-        return {name: self.mean(name) for name in self._losses} | {
-            "size_entropy": entropy,
-            "largest_share": float(shares.max()),
-        }
+        return losses | {"size_entropy": entropy, "largest_share": float(shares.max())}
 
 
 def findings(window: Window, chance_loss: float, progress: float) -> dict[str, str]:
@@ -68,20 +76,9 @@ def findings(window: Window, chance_loss: float, progress: float) -> dict[str, s
     if window.steps == 0 or progress < 0.1:
         return {}
     found: dict[str, str] = {}
-    counts, clusters = window.counts, window.num_clusters
-    total = int(counts.sum())
-    figures = window.figures()
-    fair = total / clusters
-    if figures["largest_share"] > max(0.5, 3 / clusters) or figures["size_entropy"] < 0.5:
-        found["collapsed"] = (
-            f"the clusters are collapsing: {figures['largest_share']:.0%} of the images are in one of {clusters}. "
-            "A higher cluster_weight or a lower epsilon keeps them balanced"
-        )
-    elif progress > 0.3 and fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
-        found["empty"] = (
-            f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. "
-            "If that stays, there may be fewer groups than -k asks for"
-        )
+    if window.sees_clusters:
+        found |= _size_findings(window, progress)
+    clusters = window.num_clusters
     uniform = math.log(clusters)
     if progress > 0.2 and window.mean("cluster_loss") > uniform * (1 - STUCK_SHARE):
         found["stuck"] = (
@@ -95,3 +92,19 @@ def findings(window: Window, chance_loss: float, progress: float) -> dict[str, s
             "A lower learning rate helps, or there are too few images"
         )
     return found
+
+
+def _size_findings(window: Window, progress: float) -> dict[str, str]:
+    counts, clusters = window.counts, window.num_clusters
+    figures, fair = window.figures(), int(counts.sum()) / clusters
+    if figures["largest_share"] > max(0.5, 3 / clusters) or figures["size_entropy"] < 0.5:
+        return {
+            "collapsed": f"the clusters are collapsing: {figures['largest_share']:.0%} of the images are in one of "
+            f"{clusters}. A higher cluster_weight or a lower epsilon keeps them balanced"
+        }
+    if progress > 0.3 and fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
+        return {
+            "empty": f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. "
+            "If that stays, there may be fewer groups than -k asks for"
+        }
+    return {}

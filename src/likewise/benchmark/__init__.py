@@ -1,0 +1,1 @@
+"""Methods side by side: the same images, the same network, the same time, and one table."""

@@ -1,0 +1,134 @@
+"""`likewise benchmark`: the commands that compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likewise.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from likewise.benchmark.entries import Entry
+    from likewise.benchmark.job import Setup
+
+app = typer.Typer(
+    name="benchmark",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Compare methods on images with labels: same network, same views, same time.",
+)
+
+DataOption = Annotated[str, typer.Option("--data", metavar="PATH", help="Images, as `likewise cluster` takes them.")]
+LabelsOption = Annotated[
+    str, typer.Option(help="folders, source (labels in the array or set), or a CSV of image,label.")
+]
+ClustersOption = Annotated[int, typer.Option("-k", "--clusters", help="How many groups to find.")]
+TestOption = Annotated[str | None, typer.Option(help="Score these images instead (protocol split).")]
+MinutesOption = Annotated[float | None, typer.Option(help="Training of each method and seed (default: 5).")]
+EpochsOption = Annotated[float | None, typer.Option(help="A budget in passes over the images instead.")]
+SeedsOption = Annotated[int, typer.Option(help="How often each is trained, with the seeds 0, 1, ...")]
+OutOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for runs and results.")]
+BackboneOption = Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")]
+WeightsOption = Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")]
+BatchOption = Annotated[int | None, typer.Option(help="Images in a training step.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe, for all of them.")
+]
+
+
+@app.command()
+def clustering(
+    data: DataOption,
+    labels: LabelsOption,
+    clusters: ClustersOption,
+    methods: Annotated[
+        str, typer.Option(help="Which, with commas; cdc, simclr, moco-v2 and scan may end with +self-label.")
+    ] = "kmeans-pixels,simclr,scan,cdc",
+    test: TestOption = None,
+    minutes: MinutesOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 3,
+    out: OutOption = Path("benchmark"),
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    batch_size: BatchOption = None,
+    setting: SetOption = None,
+) -> None:
+    """Methods side by side, each with the same time to train.
+
+    Example: `likewise benchmark clustering --data photos --labels folders -k 10 --methods cdc,simclr -o compared`
+
+    Interrupted? The same command goes on with what is left.
+    """
+    from likewise.benchmark.entries import entries_named
+
+    setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
+    _compare("Clustering methods", setup, entries_named(methods), seeds, out)
+
+
+@app.command()
+def ablation(
+    data: DataOption,
+    labels: LabelsOption,
+    clusters: ClustersOption,
+    switches: Annotated[str | None, typer.Option(help="Which, with commas (default: all).")] = None,
+    test: TestOption = None,
+    minutes: MinutesOption = None,
+    epochs: EpochsOption = None,
+    seeds: SeedsOption = 3,
+    out: OutOption = Path("ablation"),
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    batch_size: BatchOption = None,
+    setting: SetOption = None,
+) -> None:
+    """CDC without one of its parts at a time, beside the figures of its paper.
+
+    Example: `likewise benchmark ablation --data photos --labels folders -k 10 --minutes 10 -o ablation`
+    """
+    from likewise.benchmark.entries import ablations_named
+
+    setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
+    _compare("Ablations of CDC", setup, ablations_named(switches), seeds, out)
+
+
+def _setup(
+    data: str,
+    labels: str,
+    clusters: int,
+    test: str | None,
+    minutes: float | None,
+    epochs: float | None,
+    backbone: str | None,
+    weights: str | None,
+    batch_size: int | None,
+    setting: list[str] | None,
+) -> "Setup":
+    from likewise.benchmark.job import Setup
+
+    if minutes is not None and epochs is not None:
+        raise InputError("--minutes and --epochs both say how long to train; give one of them.")
+    changes: dict[str, Any] = {
+        "model.backbone": backbone,
+        "model.weights": weights,
+        "training.batch_size": batch_size,
+    }
+    return Setup(
+        data=data,
+        labels=labels,
+        num_clusters=clusters,
+        test=test,
+        minutes=5.0 if minutes is None and epochs is None else minutes,
+        epochs=epochs,
+        given={name: value for name, value in changes.items() if value is not None},
+        settings=tuple(setting or ()),
+    )
+
+
+def _compare(title: str, setup: "Setup", entries: "Sequence[Entry]", seeds: int, out: Path) -> None:
+    from likewise.benchmark.clustering import benchmark
+
+    summary = benchmark(title, setup, entries, seeds, out)
+    typer.echo(f"{summary['table']}\n\nresults: {out / 'results.md'}")

@@ -1,0 +1,183 @@
+"""Runs a comparison: every method with every seed, each in a process of its own, and writes the table."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from likewise.benchmark.chart import quality_svg
+from likewise.benchmark.entries import Entry
+from likewise.benchmark.job import STOPPED, Job, Setup, check
+from likewise.benchmark.results import budget_words, document, summarise, table
+from likewise.errors import InputError, RunError
+from likewise.progress import format_seconds, say
+from likewise.runs.files import write_json, write_text
+
+FINISHED = {"done", "diverged"}  # a divergence is a result; what failed otherwise is tried again
+_LENGTHS = ("training.minutes", "training.epochs", "training.steps", "training.seed", "method.num_clusters")
+
+
+def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path) -> dict[str, Any]:
+    """Compare entries under one setup. What an earlier call has finished is kept, and what it left is gone on with.
+
+    Args:
+        title: Of the results.
+        setup: What all of them share.
+        entries: The rows.
+        seeds: Of each, counted from 0.
+        out: Folder for the runs and the results.
+
+    Returns:
+        What stands in results.json.
+
+    Raises:
+        InputError: If something was asked for that cannot be done, before anything is trained.
+        RunError: If the user stopped it.
+    """
+    if seeds < 1:
+        raise InputError(f"{seeds} seeds: there must be one at least; give --seeds 3.")
+    for setting in setup.settings:
+        if setting.partition("=")[0] in _LENGTHS:
+            raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
+    jobs = [
+        Job(setup, entry, seed, out.resolve() / entry.name / f"seed-{seed}")
+        for seed in range(seeds)
+        for entry in entries
+    ]
+    for job in jobs[: len(entries)]:
+        check(job)
+    _claim(out, setup)
+    try:
+        _run(jobs)
+    finally:  # of a comparison that was stopped, what has finished is in the table
+        results = [result for job in jobs if (result := _result(job))]
+        summary = _write(title, setup, entries, seeds, out, results)
+    return summary
+
+
+def _claim(out: Path, setup: Setup) -> None:
+    """Make sure that what lies in the folder was made under the same setup."""
+    path, own = out / "benchmark.json", json.loads(json.dumps(asdict(setup)))
+    if path.is_file():
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}); choose another folder with -o.") from error
+        differing = [name for name in own if not isinstance(known, dict) or known.get(name) != own[name]]
+        if differing:
+            raise InputError(
+                f"{out} holds a comparison with other settings ({', '.join(differing)}); choose another folder with -o."
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty, and nothing is overwritten; choose another folder with -o.")
+    write_json(path, own)
+
+
+def _run(jobs: Sequence[Job]) -> None:
+    left = [job for job in jobs if _result(job).get("status") not in FINISHED]
+    if len(left) < len(jobs):
+        say(f"{len(jobs) - len(left)} of {len(jobs)} runs have been finished before and are kept")
+    taken: list[float] = []
+    for number, job in enumerate(left):
+        say(f"run {number + 1} of {len(left)}: {job.entry.name}, seed {job.seed}{_time_left(taken, left[number:])}")
+        start = time.monotonic()
+        _run_one(job)
+        if job.entry.stages:
+            taken.append(time.monotonic() - start)
+        if (result := _result(job))["status"] != "done":
+            say(f"{job.entry.name}, seed {job.seed} {result['status']}: {result['error']}")
+
+
+def _time_left(taken: list[float], left: Sequence[Job]) -> str:
+    """The time left, by what runs took so far or else by their budget; clusterings of pixels take next to none."""
+    minutes = left[0].setup.minutes
+    each = sum(taken) / len(taken) if taken else None if minutes is None else 60 * minutes
+    if each is None:
+        return ""
+    return f"; about {format_seconds(each * sum(bool(job.entry.stages) for job in left))} left"
+
+
+def _run_one(job: Job) -> None:
+    """Perform a job in a process of its own, whatever becomes of that."""
+    job.result_file.unlink(missing_ok=True)
+    process = subprocess.Popen([sys.executable, "-m", "likewise.benchmark.job", job.to_json()])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:
+        _stop(process)
+        raise _stopped() from None
+    if status == STOPPED:
+        raise _stopped()
+    if status or not _result(job):
+        error = f"the process ended with status {status}; was there enough memory?"
+        write_json(job.result_file, {"entry": job.entry.name, "seed": job.seed, "status": "failed", "error": error})
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a job that the terminal has told to stop as well, and end it if it was not told."""
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _stopped() -> RunError:
+    return RunError("stopped; the same command goes on with what is left.")
+
+
+def _result(job: Job) -> dict[str, Any]:
+    """The result of a job; empty where there is none."""
+    try:
+        result = json.loads(job.result_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return result if isinstance(result, dict) and {"entry", "seed", "status"} <= result.keys() else {}
+
+
+def _write(
+    title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path, results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    rows = summarise(entries, results, seeds)
+    done = [result for result in results if result["status"] == "done"]
+    facts = _facts(setup, done)
+    curves = {
+        entry.name: [result["curve"] for result in done if result["entry"] == entry.name and result["curve"]]
+        for entry in entries
+    }
+    curves = {name: seen for name, seen in curves.items() if seen}
+    if curves:
+        write_text(out / "quality.svg", quality_svg(curves))
+    summary = {"title": title, "facts": facts, "setup": asdict(setup), "rows": rows, "runs": results}
+    write_json(out / "results.json", summary)
+    write_text(out / "results.md", document(title, facts, rows, bool(curves)))
+    return summary | {"table": table(rows)}
+
+
+def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
+    """What the figures have to be read with."""
+    facts = {
+        "data": setup.data if setup.test is None else f"{setup.data}, scored on {setup.test}",
+        "clusters": f"{setup.num_clusters:,}",
+        "budget": budget_words(setup.minutes, setup.epochs),
+        "scored": "the last state of each training; labels score and do nothing else. Mean (standard deviation) over "
+        "the seeds that are done",
+    }
+    if setup.given or setup.settings:
+        changes = [f"{name}={value}" for name, value in setup.given.items()]
+        facts["settings"] = ", ".join([*changes, *setup.settings])
+    if not done:
+        return facts
+    first = done[0]
+    facts["protocol"] = f"{first['protocol']}, {first['num_images']:,} images, {first['num_classes']} classes"
+    tracks: list[str] = sorted({result["track"] for result in done} - {"none"})
+    words = {"labels": "label-pretrained: not unsupervised", "unknown": "whether the weights saw labels is not known"}
+    facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
+    machines = [result for result in done if result.get("epochs") is not None] or done
+    facts |= machines[0]["machine"]
+    return facts

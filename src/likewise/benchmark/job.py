@@ -1,0 +1,252 @@
+"""One method with one seed, in a process of its own: its peak memory is its own, and so is a crash."""
+
+import json
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.assembly import method_config, stage_config
+from likewise.benchmark.entries import Entry, Stage
+from likewise.benchmark.snapshots import Snapshots
+from likewise.config import Recipe
+from likewise.data import ImageStore, load_images, open_source
+from likewise.defaults import check_counts, with_model
+from likewise.errors import InputError, RunError
+from likewise.evaluation import cluster_scores, kmeans, spectral
+from likewise.recipe_book import make_recipe
+from likewise.runs import RunDirectory
+from likewise.runs.files import write_json
+from likewise.scoring import Pixels, classes_by_name, evaluate, known_classes
+from likewise.training.callbacks import Diverged
+from likewise.training.fit import Interrupted
+from likewise.training.machine import choose_machine, machine_facts, peak_memory_mb
+from likewise.workflow import cluster
+
+STOPPED = 130  # exit status of a job that the user stopped
+SCORES = ("acc", "nmi", "ari", "ami")
+PIXEL_CLUSTERS = {"kmeans-pixels": kmeans, "spectral-pixels": spectral}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all rows of a comparison share.
+
+    Attributes:
+        data: The images.
+        labels: Where their classes stand, as `likewise evaluate` takes it.
+        num_clusters: K.
+        test: Other images to score (protocol `split`); None scores those that were trained on (protocol `all`).
+        minutes: Budget of training, or None where `epochs` gives it.
+        epochs: The same in passes over the images.
+        given: Values of the recipe by dotted name.
+        settings: The same as text; what an entry sets comes after it.
+    """
+
+    data: str
+    labels: str
+    num_clusters: int
+    test: str | None = None
+    minutes: float | None = None
+    epochs: float | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry with one seed, and the folder that its runs go to; the result lies beside it as a JSON file."""
+
+    setup: Setup
+    entry: Entry
+    seed: int
+    folder: Path
+
+    @property
+    def result_file(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    def to_json(self) -> str:
+        """The job as text that `from_json` reads."""
+        return json.dumps(asdict(self) | {"folder": str(self.folder)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Job":
+        """The job that `to_json` wrote."""
+        values = json.loads(text)
+        setup, entry = values["setup"], values["entry"]
+        stages = tuple(Stage(stage["share"], tuple(stage["settings"])) for stage in entry["stages"])
+        return cls(
+            Setup(**setup | {"settings": tuple(setup["settings"])}),
+            Entry(**entry | {"stages": stages}),
+            values["seed"],
+            Path(values["folder"]),
+        )
+
+
+def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
+    """The recipe of one training of a job.
+
+    Args:
+        job: Of which it is a part.
+        stage: The training.
+        start: The run that it starts from, if any.
+    """
+    setup = job.setup
+    given: dict[str, Any] = setup.given | {"method.num_clusters": setup.num_clusters, "training.seed": job.seed}
+    for name, budget in (("training.minutes", setup.minutes), ("training.epochs", setup.epochs)):
+        if budget is not None:
+            given[name] = stage.share * budget
+    if start is not None:
+        given["model.start"] = str(start)
+    return make_recipe(None, given, [*setup.settings, *stage.settings])
+
+
+def check(job: Job) -> None:
+    """Make sure of what can be known before anything is trained.
+
+    Raises:
+        InputError: If images or labels cannot be found, or a setting of a stage is not allowed.
+    """
+    setup = job.setup
+    source = open_source(setup.data)
+    scored = source if setup.test is None else open_source(setup.test)
+    known_classes(list(scored.names), classes_by_name(list(scored.names), scored, setup.labels))
+    for number, stage in enumerate(job.entry.stages):
+        recipe = stage_recipe(job, stage, job.folder if number else None)
+        check_counts(recipe, len(source))
+        method_config(recipe)
+        stage_config(recipe)
+
+
+def perform(job: Job) -> dict[str, Any]:
+    """Train and score one entry with one seed; goes on where an earlier try was stopped.
+
+    Returns:
+        Its scores and what it took.
+    """
+    return _trained(job) if job.entry.stages else _on_pixels(job)
+
+
+def run_folders(job: Job) -> list[Path]:
+    """The run directory of each stage."""
+    if len(job.entry.stages) == 1:
+        return [job.folder]
+    return [job.folder / f"stage-{number}" for number in range(1, len(job.entry.stages) + 1)]
+
+
+def _trained(job: Job) -> dict[str, Any]:
+    start: Path | None = None
+    for folder, stage in zip(run_folders(job), job.entry.stages, strict=True):
+        run = RunDirectory(folder)
+        if not run.is_complete:
+            recipe = Recipe.read(run.recipe_file) if run.is_started else stage_recipe(job, stage, start)
+            observe = Snapshots(folder, job.setup.num_clusters).add
+            cluster(recipe, job.setup.data, run, resume=run.is_started, observe=observe)
+        start = folder
+    runs = [RunDirectory(folder) for folder in run_folders(job)]
+    evaluation = evaluate(runs[-1], job.setup.labels, job.setup.test)
+    last, parts = runs[-1].metrics(), [run.metrics()["training"] for run in runs]
+    seconds = sum(part["seconds"] for part in parts)
+    images = sum(part["seconds"] * part["images_per_second"] for part in parts)
+    return {
+        **{name: evaluation["rows"][0][name] for name in SCORES},
+        "baselines": evaluation["rows"][1:],
+        "protocol": evaluation["protocol"],
+        "num_images": evaluation["num_images"],
+        "num_classes": evaluation["num_classes"],
+        "track": last["track"],
+        "seconds": seconds,
+        "images_per_second": images / seconds if seconds else None,
+        "epochs": images / Recipe.read(runs[-1].recipe_file).data.num_images,
+        "peak_memory_mb": max(part["peak_memory_mb"] for part in parts),
+        "warnings": [warning for part in parts for warning in part["warnings"]],
+        "machine": last["machine"],
+        "curve": _labelled_curve(job, [part["seconds"] for part in parts]),
+    }
+
+
+def _labelled_curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
+    try:
+        return _curve(job, seconds)
+    except InputError:  # where other images are scored, those trained on need no labels
+        return []
+
+
+def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
+    """Accuracy on the sample of training images that was looked at, over all stages; labels enter only here."""
+    source = open_source(job.setup.data)
+    classes_of = classes_by_name(list(source.names), source, job.setup.labels)
+    points: list[dict[str, float]] = []
+    for number, folder in enumerate(run_folders(job)):
+        for moment in Snapshots(folder, job.setup.num_clusters).read():
+            known, _, indices = known_classes(moment.names, classes_of)
+            scores = cluster_scores(moment.clusters[known], indices)
+            points.append({"seconds": sum(seconds[:number]) + moment.seconds, "acc": scores["acc"]})
+    return points
+
+
+def _on_pixels(job: Job) -> dict[str, Any]:
+    setup = job.setup
+    source = open_source(setup.data)
+    recipe = with_model(make_recipe(None, setup.given, list(setup.settings)), source)
+    own = _pixels(load_images(source, recipe.data.image_size, channels=recipe.data.channels or None))
+    test = None
+    if setup.test is not None:
+        channels = 1 if own.store.channels == 1 else 3
+        test = _pixels(load_images(open_source(setup.test), recipe.data.image_size, channels=channels))
+    side, scored = own.fitting_side(), test or own
+    classes_of = classes_by_name(list(scored.store.source.names), scored.store.source, setup.labels)
+    known, names, indices = known_classes(scored.store.names, classes_of)
+    start = time.monotonic()
+    found = PIXEL_CLUSTERS[job.entry.name](
+        own.at(side), setup.num_clusters, job.seed, None if test is None else test.at(side)
+    )
+    scores = cluster_scores(found[known], indices)
+    return {
+        **{name: scores[name] for name in SCORES},
+        "protocol": "all" if test is None else "split",
+        "num_images": int(known.sum()),
+        "num_classes": len(names),
+        "track": "none",
+        "seconds": time.monotonic() - start,
+        "side": side,
+        "peak_memory_mb": round(peak_memory_mb()),
+        "warnings": [],
+        "machine": machine_facts(choose_machine(compile=False)),
+        "curve": [],
+    }
+
+
+def _pixels(store: ImageStore) -> Pixels:
+    return Pixels(store, np.arange(len(store)))
+
+
+def main(text: str) -> int:
+    """Perform a job and write its result; nothing is written for one that was stopped.
+
+    Returns:
+        The exit status.
+    """
+    job = Job.from_json(text)
+    try:
+        result = {"status": "done"} | perform(job)
+    except (Interrupted, KeyboardInterrupt):
+        return STOPPED
+    except Diverged as error:
+        result = {"status": "diverged", "error": str(error)}
+    except (InputError, RunError, OSError) as error:
+        result = {"status": "failed", "error": str(error)}
+    except Exception as error:  # one method's mistake must not cost the others their table
+        traceback.print_exc()
+        result = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+    write_json(job.result_file, {"entry": job.entry.name, "seed": job.seed} | result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

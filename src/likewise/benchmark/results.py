@@ -1,0 +1,141 @@
+"""From the results of single jobs to one table: means over the seeds that have finished, and over nothing else."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from likewise.benchmark.entries import Entry
+from likewise.progress import format_seconds
+
+SCORES = ("acc", "nmi", "ari")
+COSTS = ("images_per_second", "epochs", "peak_memory_mb", "seconds")
+
+
+def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
+    """One row an entry, in the order of the entries.
+
+    Args:
+        entries: What is compared.
+        results: What has been written so far, in any order; of every entry and seed at most one. A job that was
+            stopped has written none.
+        seeds: How many there are to be of each entry.
+
+    Returns:
+        Rows with `mean` and `std` (over seeds, None for a single one) of scores and costs over the jobs that are done,
+        and those that failed with their error.
+    """
+    rows = []
+    for entry in entries:
+        own = [result for result in results if result["entry"] == entry.name]
+        done = [result for result in own if result["status"] == "done"]
+        others = [result for result in own if result["status"] != "done"]
+        rows.append(
+            {
+                "name": entry.name,
+                "about": entry.about,
+                "published": entry.published,
+                "label_pretrained": any(result["track"] == "labels" for result in done),
+                "track": done[0]["track"] if done else "",
+                "num_done": len(done),
+                "num_seeds": seeds,
+                "failures": [{name: result[name] for name in ("seed", "status", "error")} for result in others],
+                "warnings": [
+                    f"seed {result['seed']}, {warning}" for result in done for warning in result.get("warnings", [])
+                ],
+                **{name: _statistics([result.get(name) for result in done]) for name in (*SCORES, *COSTS)},
+            }
+        )
+    return rows
+
+
+def _statistics(values: list[float | None]) -> dict[str, float | None]:
+    numbers = [value for value in values if value is not None]
+    return {
+        "mean": mean(numbers) if numbers else None,
+        "std": stdev(numbers) if len(numbers) > 1 else None,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a Markdown table; a row that failed says so."""
+    published = any(row["published"] for row in rows)
+    head = [
+        "",
+        "ACC",
+        "NMI",
+        "ARI",
+        "images/s",
+        "epochs",
+        "peak memory",
+        "seeds",
+        *(["paper, ACC"] if published else []),
+    ]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row in rows:
+        name = f"{row['name']} (label-pretrained)" if row["label_pretrained"] else row["name"]
+        cells = [name, *_scores(row), *_costs(row), f"{row['num_done']} of {row['num_seeds']}"]
+        lines.append(_line([*cells, row["published"]] if published else cells))
+    return "\n".join(lines)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _scores(row: dict[str, Any]) -> list[str]:
+    if row["num_done"]:
+        return [_score(row[name]) for name in SCORES]
+    kinds = sorted({failure["status"] for failure in row["failures"]})
+    return [" and ".join(kinds) or "-", "-", "-"]
+
+
+def _score(value: dict[str, float | None]) -> str:
+    spread = "" if value["std"] is None else f" ({_decimals(value['std'])})"
+    return "-" if value["mean"] is None else f"{_decimals(value['mean'])}{spread}"
+
+
+def _decimals(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    speed, epochs, memory = (row[name]["mean"] for name in COSTS[:3])
+    return [
+        "-" if speed is None else f"{speed:,.0f}",
+        "-" if epochs is None else f"{epochs:,.1f}",
+        "-" if memory is None else f"{memory / 1000:.1f} GB",
+    ]
+
+
+def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], has_chart: bool) -> str:
+    """The whole of results.md.
+
+    Args:
+        title: Its heading.
+        facts: What the figures have to be read with, such as protocol, budget and machine.
+        rows: From `summarise`.
+        has_chart: Whether quality.svg lies beside it.
+    """
+    lines = [f"# {title}", "", table(rows), "", *(f"* {name}: {value}" for name, value in facts.items())]
+    notes = [f"* {row['name']}: {row['about']}" for row in rows]
+    failures = [
+        f"* {row['name']}, seed {failure['seed']}, {failure['status']}: {' '.join(failure['error'].split())}"
+        for row in rows
+        for failure in row["failures"]
+    ]
+    warnings = [f"* {row['name']}, {warning}" for row in rows for warning in row["warnings"]]
+    for heading, part in (("Rows", notes), ("What did not finish", failures), ("What was noticed", warnings)):
+        if part:
+            lines += ["", f"## {heading}", "", *part]
+    if has_chart:
+        lines += ["", "## Quality over time", "", "![accuracy over time](quality.svg)"]
+    return "\n".join(lines) + "\n"
+
+
+def budget_words(minutes: float | None, epochs: float | None) -> str:
+    """The budget in words."""
+    amount = f"{epochs:g} epochs" if minutes is None else format_seconds(60 * minutes)
+    return (
+        f"{amount} of training for each method and seed, all stages together; features of a frozen backbone (computed "
+        "once a seed for all methods), neighbours, the last K-means and scoring are not counted"
+    )

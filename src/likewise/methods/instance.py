@@ -1,0 +1,117 @@
+"""Instance discrimination and then K-means: what a clustering method has to add something to."""
+
+import math
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from likewise.evaluation import kmeans
+from likewise.methods.base import Method, Parts
+from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame
+
+
+class MoCoV2Config(FrameConfig):
+    """Settings of MoCo v2: those of every frame, with another one to start with."""
+
+    frame: FrameName = Field(default="moco-v2", description="see cdc")
+
+
+class Discriminator(Encoder):
+    """Backbone and projection head without a categorical part, and the clusters that are found in the features.
+
+    Attributes:
+        centers: K-means centres [K, F]; zeros before there are any.
+        spread: The mean squared distance of an image to its own centre; 1 before.
+    """
+
+    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
+        super().__init__(backbone, num_features, 0, config)
+        self.register_buffer("centers", torch.zeros(num_clusters, num_features))
+        self.register_buffer("spread", torch.ones(()))
+
+
+class SimCLR(Method):
+    """Instance discrimination within a batch; its clusters are K-means on the features of the trained backbone.
+
+    Args:
+        backbone: From images [B, C, H, W] to features [B, F].
+        num_features: F.
+        num_clusters: K, at least 2.
+        config: Everything else.
+
+    Source:
+        Chen et al., arXiv 2002.05709.
+
+    Example:
+        >>> method = SimCLR(nn.Flatten(), num_features=3 * 8 * 8, num_clusters=4, config=FrameConfig(hidden_dim=32))
+        >>> method.training_step((torch.rand(16, 3, 8, 8), torch.rand(16, 3, 8, 8)))["loss"].backward()
+        >>> images = torch.rand(20, 3, 8, 8)
+        >>> method.conclude(method.embed(images))
+        >>> method.assign(images).shape
+        torch.Size([20, 4])
+    """
+
+    Config: type[FrameConfig] = FrameConfig
+    concludes = True
+
+    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
+        super().__init__()
+        self.encoder = Discriminator(backbone, num_features, num_clusters, config)
+        self.frame = build_frame(self.encoder, config, num_clusters=0)
+
+    def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        loss = self.frame(self.encoder, *views).loss
+        return {"loss": loss, "contrastive_loss": loss.detach()}
+
+    def after_step(self, progress: float = 0.0) -> None:
+        self.frame.after_step(self.encoder, progress)
+
+    @torch.no_grad()
+    def conclude(self, features: Float[Tensor, "N F"]) -> None:
+        """Find the clusters: K-means on the features, whose centres are the means of their members.
+
+        Args:
+            features: Of all images, at least K of them.
+        """
+        centers, spread = cast(Tensor, self.encoder.centers), cast(Tensor, self.encoder.spread)
+        features = features.detach().float().cpu()
+        clusters = torch.from_numpy(kmeans(features.numpy(), len(centers), seed=0))
+        # where equal images are too few for K clusters, the mean of all stands in for a centre without members
+        means = features.mean(dim=0).repeat(len(centers), 1)
+        for cluster in clusters.unique():
+            means[cluster] = features[clusters == cluster].mean(dim=0)
+        centers.copy_(means)
+        own = (features - means[clusters]).square().sum(dim=1).mean()
+        spread.copy_(own if own > 0 else torch.ones(()))
+
+    def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
+        """The logits are -|f - center|^2 over the mean squared distance of an image to its own centre."""
+        projections = cast(Encoder, self.encoder).of(features).projections
+        # not by a matrix product, which cancels digits where features are long and near to each other
+        distances = torch.cdist(
+            features.float(), cast(Tensor, self.encoder.centers), compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        return Parts(features, -distances.square() / cast(Tensor, self.encoder.spread), projections)
+
+    def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """softmax(-|f - center|^2 / spread): an image at its own centre, and far from all others, is sure."""
+        return torch.softmax(logits.float(), dim=1)
+
+    def chance_loss(self, batch_size: int) -> float:
+        return math.log(1 + self.frame.negatives(batch_size))
+
+    def restart(self) -> None:
+        self.frame.restart(self.encoder)
+
+
+class MoCoV2(SimCLR):
+    """The same against a queue of keys from a momentum encoder.
+
+    Source:
+        Chen et al., arXiv 2003.04297.
+    """
+
+    Config = MoCoV2Config

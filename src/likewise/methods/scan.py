@@ -1,0 +1,86 @@
+"""SCAN: a cluster head that gives neighbours the same cluster, on features that tell instances apart."""
+
+import math
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from likewise.methods.base import Method, MethodConfig, Parts
+from likewise.objectives import assignment_entropy, neighbor_consistency
+from likewise.ranks import gather
+
+
+class SCANConfig(MethodConfig):
+    """Settings of SCAN."""
+
+    entropy_weight: float = Field(
+        default=5.0, ge=0, description="lambda, of the entropy that keeps all clusters in use"
+    )
+
+
+class ClusterHead(nn.Module):
+    """Backbone and a linear cluster head."""
+
+    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(num_features, num_clusters)
+
+
+class SCAN(Method):
+    """Semantic clustering by adopting nearest neighbours.
+
+    The second view is of a neighbour of the image. Neighbours come from the features that the training starts with, so
+    that these have to mean something: it starts from a run of instance discrimination, or on a frozen backbone.
+
+    Args:
+        backbone: From images [B, C, H, W] to features [B, F].
+        num_features: F.
+        num_clusters: K, at least 2.
+        config: Everything else.
+
+    Source:
+        Van Gansbeke et al., arXiv 2005.12320, Eq. 2; 20 neighbours are those of its experiments.
+
+    Example:
+        >>> method = SCAN(nn.Flatten(), num_features=3 * 8 * 8, num_clusters=4, config=SCANConfig())
+        >>> out = method.training_step((torch.rand(16, 3, 8, 8), torch.rand(16, 3, 8, 8)))
+        >>> out["loss"].backward()
+    """
+
+    Config = SCANConfig
+    neighbors = 20
+
+    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: SCANConfig) -> None:
+        super().__init__()
+        self.config, self.num_clusters = config, num_clusters
+        self.encoder = ClusterHead(backbone, num_features, num_clusters)
+
+    def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        # one pass for both views, so that batch norm sees both alike
+        own, neighbor = map(gather, self._logits(self.backbone(torch.cat(views))).chunk(2))
+        consistency, entropy = neighbor_consistency(own, neighbor), assignment_entropy(own)
+        return {
+            "loss": consistency - self.config.entropy_weight * entropy,
+            "consistency_loss": consistency.detach(),
+            "assignment_entropy": entropy.detach(),
+            "logits": own.detach(),
+        }
+
+    def _logits(self, features: Tensor) -> Tensor:
+        return cast(ClusterHead, self.encoder).head(features).float()
+
+    def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
+        """The instance part is the direction of the features, which the neighbours were found by."""
+        return Parts(features, self._logits(features), functional.normalize(features.float(), dim=1))
+
+    def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        return torch.softmax(logits.float(), dim=1)
+
+    def chance_loss(self, batch_size: int) -> float:
+        """The consistency of uniform assignments; there is no contrastive loss."""
+        return math.log(self.num_clusters)

@@ -1,0 +1,145 @@
+"""A comparison from end to end on a few tiny images, and how it goes on after it was stopped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from likewise.benchmark import clustering, job
+from likewise.benchmark.clustering import benchmark
+from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
+from likewise.benchmark.job import STOPPED, Job, Setup
+from likewise.errors import InputError, RunError
+from likewise.training.callbacks import Diverged
+
+QUICK = ("training.batch_size=16", "training.precision=fp32", "data.image_size=16")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    generator = np.random.default_rng(0)
+    labels = np.arange(64) % 2
+    pixels = generator.integers(0, 60, (64, 16, 16)) + 150 * labels[:, None, None]
+    path = tmp_path_factory.mktemp("benchmark") / "tiny.npz"
+    np.savez(path, images=pixels.astype(np.uint8), labels=labels)
+    return path
+
+
+def setup_of(images: Path, **changes: object) -> Setup:
+    return Setup(
+        **{"data": str(images), "labels": "source", "num_clusters": 2, "epochs": 1, "settings": QUICK} | changes
+    )  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Jobs run here, where a start costs nothing; gives the names of those that were."""
+    performed: list[str] = []
+
+    def here(work: Job) -> None:
+        performed.append(f"{work.entry.name}/{work.seed}")
+        if job.main(work.to_json()) == STOPPED:
+            raise RunError("stopped")
+
+    monkeypatch.setattr(clustering, "_run_one", here)
+    return performed
+
+
+def test_methods_side_by_side(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    out = tmp_path / "out"
+    entries = entries_named("kmeans-pixels,scan")
+    summary = benchmark("Small", setup_of(images), entries, 1, out)
+    assert in_this_process == ["kmeans-pixels/0", "scan/0"]
+    rows = {row["name"]: row for row in summary["rows"]}
+    assert rows["kmeans-pixels"]["acc"]["mean"] == 1.0
+    assert 0.5 <= rows["scan"]["acc"]["mean"] <= 1.0
+    assert [run["status"] for run in summary["runs"]] == ["done", "done"]
+    written = json.loads((out / "results.json").read_text())
+    assert written["facts"]["protocol"] == "all, 64 images, 2 classes"
+    assert "| scan |" in (out / "results.md").read_text()
+    assert (out / "quality.svg").is_file()
+    for stage, steps in ((1, 3), (2, 1)):  # .7 and .3 of an epoch of four steps
+        folder = out / "scan" / "seed-0" / f"stage-{stage}"
+        assert json.loads((folder / "metrics.json").read_text())["training"]["steps"] == steps
+    curve = summary["runs"][1]["curve"]
+    assert len(curve) == 4
+    assert [point["seconds"] for point in curve] == sorted(point["seconds"] for point in curve)
+
+    again = benchmark("Small", setup_of(images), entries, 1, out)
+    assert len(in_this_process) == 2, "what has finished is kept"
+    assert again["rows"] == summary["rows"]
+    with pytest.raises(InputError, match=r"other settings.*epochs"):
+        benchmark("Small", setup_of(images, epochs=2), entries, 1, out)
+
+
+def test_stopped_diverged_and_failed_are_told_apart_and_gone_on_with(
+    images: Path, tmp_path: Path, in_this_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = job.perform
+
+    def perform(work: Job) -> dict[str, object]:
+        if work.entry.name == "full" and len(in_this_process) < 4:
+            raise {0: OSError("the disk is full"), 1: KeyboardInterrupt()}[work.seed]
+        if work.entry.name == "raw-logits":
+            raise Diverged("the training diverged")
+        return {**dict.fromkeys(("acc", "nmi", "ari"), 0.5), **original(pixels_of(work))}
+
+    monkeypatch.setattr(job, "perform", perform)
+    entries = ablations_named("full,raw-logits")
+    with pytest.raises(RunError, match="stopped"):
+        benchmark("Small", setup_of(images), entries, 2, tmp_path / "out")
+    assert in_this_process == ["full/0", "raw-logits/0", "full/1"]
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["num_done"] for row in rows] == [0, 0]
+    summary = benchmark("Small", setup_of(images), entries, 2, tmp_path / "out")
+    assert in_this_process[3:] == ["full/0", "full/1", "raw-logits/1"], "a divergence is a result"
+    assert [row["num_done"] for row in summary["rows"]] == [2, 0]
+    assert "| raw-logits | diverged |" in summary["table"]
+
+
+def pixels_of(work: Job) -> Job:
+    """The job of the same seed that trains nothing."""
+    return Job(work.setup, entries_named("kmeans-pixels")[0], work.seed, work.folder)
+
+
+def test_other_images_are_scored(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    entries = entries_named("kmeans-pixels,spectral-pixels,simclr")
+    summary = benchmark("Small", setup_of(images, test=str(images)), entries, 1, tmp_path / "out")
+    assert {run["protocol"] for run in summary["runs"]} == {"split"}
+    assert [row["acc"]["mean"] for row in summary["rows"][:2]] == [1.0, 1.0]
+
+
+def test_a_job_in_its_own_process_and_one_that_crashes(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (entry,) = entries_named("kmeans-pixels")
+    out = tmp_path / "out"
+    assert benchmark("Small", setup_of(images), [entry], 1, out)["rows"][0]["acc"]["mean"] == 1.0
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    summary = benchmark("Small", setup_of(images), [entry], 2, out)
+    assert summary["rows"][0]["num_done"] == 1
+    assert "status 1" in summary["rows"][0]["failures"][0]["error"]
+
+
+def test_a_job_survives_its_way_to_the_process(tmp_path: Path, images: Path) -> None:
+    work = Job(setup_of(images), Entry("x", "y", (Stage(0.5, ("a=1",)), Stage(0.5, ()))), 3, tmp_path)
+    assert Job.from_json(work.to_json()) == work
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "message"),
+    [
+        ({"labels": "folders"}, "cdc", "top folder"),
+        ({"num_clusters": 1}, "cdc", "at least 2"),
+        ({"settings": ("training.steps=3",)}, "cdc", "options of their own"),
+        ({"settings": ("method.settings.epsilon=0.1",)}, "cdc,simclr", "epsilon"),
+        ({}, "cdc+self-label+x", "unknown"),
+    ],
+)
+def test_what_cannot_be_done_is_said_first(
+    changes: dict[str, object], names: str, message: str, images: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        benchmark("Small", setup_of(images, **changes), entries_named(names), 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
