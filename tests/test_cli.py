@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from likewise.cli import app, main
 
-COMMANDS = ["cluster", "assign", "evaluate", "report", "export", "list", "demo"]
+COMMANDS = ["cluster", "assign", "evaluate", "analyze", "report", "export", "list", "demo"]
 SMALL = ["--set", "training.steps=6", "--set", "method.settings.hidden_dim=32", "--batch-size", "16"]
 
 
@@ -85,6 +85,9 @@ def test_what_comes_after_a_run(
     code, output, _ = run_here("evaluate", run, "--labels", "folders", capsys=capsys)
     assert code == 0
     assert "K-means on pixels" in output
+    code, output, _ = run_here("analyze", run, "--labels", "folders", capsys=capsys)
+    assert code == 0
+    assert "class left in z_n" in output
     assert run_here("report", run, capsys=capsys)[0] == 0
     assert run_here("export", run, "--to", tmp_path / "sorted", "--csv", tmp_path / "t.csv", capsys=capsys)[0] == 0
     assert len(list((tmp_path / "sorted").rglob("*.png"))) == 40
@@ -120,6 +123,7 @@ def test_what_comes_after_a_run(
         (["cluster", "--resume", "-o", "run"], 2, "no run"),
         (["assign", "nowhere", "PHOTOS"], 2, "no run in nowhere"),
         (["evaluate", "nowhere", "--labels", "folders"], 2, "no run in nowhere"),
+        (["analyze", "nowhere"], 2, "no run in nowhere"),
         (["report", "nowhere"], 2, "no run in nowhere"),
         (["export", "nowhere", "--to", "x"], 2, "no run in nowhere"),
         (["list", "recipe"], 2, "recipes"),

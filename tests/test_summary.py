@@ -8,7 +8,7 @@ import pytest
 
 from likewise.evaluation import cluster_summary
 from likewise.runs import Assignments, RunDirectory
-from likewise.summary import describe_evaluation, describe_run
+from likewise.summary import describe_analysis, describe_evaluation, describe_run
 
 
 def new_run(path: Path, clusters: list[int], num_clusters: int, **metrics: Any) -> RunDirectory:
@@ -125,3 +125,59 @@ def test_an_evaluation() -> None:
 
 def test_many_classes_are_cut() -> None:
     assert len(describe_evaluation(evaluation(100), {}).splitlines()) == 7 + 40
+
+
+def analysis() -> dict[str, Any]:
+    rows = [{"kind": kind, "mean": -0.5, "std": 0.25} for kind in ("augmented", "same", "different")]
+    shares = {"mean_confidence": 0.9, "above_95": 0.5, "above_99": 0.0, "accuracy_95": 0.75, "accuracy_99": None}
+    return {
+        "protocol": "split",
+        "num_images": 1234,
+        "num_classes": 4,
+        "chance": 0.25,
+        "probes": [{"part": part, "knn": 0.9, "linear": 1.0} for part in ("backbone", "categorical", "instance")],
+        "class_leakage": 0.125,
+        "similarity": {"categorical": rows, "instance": rows},
+        "temperature": {"own": 0.1, "rows": [{"temperature": t, **shares} for t in (0.05, 0.1)]},
+    }
+
+
+def test_an_analysis() -> None:
+    assert describe_analysis(analysis(), {"track": "labels"}).splitlines() == [
+        "1,234 images, 4 classes, protocol split",
+        "",
+        "probe                          k-NN  linear",
+        "backbone features             0.900   1.000",
+        "categorical part (z_c)        0.900   1.000",
+        "instance part (z_n)           0.900   1.000",
+        "the most frequent class       0.250   0.250",
+        "",
+        "class left in z_n: 0.125 (0: none, 1: as much as in z_c)",
+        "",
+        "similarity of pairs             z_c          paper            z_n          paper",
+        "augmented            -0.500 (0.250)  0.872 (0.154) -0.500 (0.250)  0.720 (0.199)",
+        "same class           -0.500 (0.250)  0.504 (0.237) -0.500 (0.250)  0.004 (0.183)",
+        "different class      -0.500 (0.250) -0.033 (0.323) -0.500 (0.250) -0.001 (0.167)",
+        "",
+        "    t2  confidence  above .95   right  above .99   right",
+        "  0.05       0.900      50.0%   0.750       0.0%       -",
+        "*  0.1       0.900      50.0%   0.750       0.0%       -",
+        "* the run's own",
+        "the backbone was trained with labels: this is not an unsupervised result",
+    ]
+
+
+def test_an_analysis_without_labels() -> None:
+    bare = {"protocol": "all", "num_images": 5, "temperature": None}
+    assert describe_analysis(bare, {}) == "5 images, protocol all"
+    bare["similarity"] = {part: [{"kind": "other", "mean": 0.5, "std": 0.25}] for part in ("categorical", "instance")}
+    assert describe_analysis(bare, {}).splitlines()[-1].split() == [
+        "different",
+        "image",
+        "0.500",
+        "(0.250)",
+        "0.500",
+        "(0.250)",
+    ]
+    bare |= {"probes": [], "class_leakage": None, "chance": 0.5, "num_classes": 2}
+    assert "does not beat chance" in describe_analysis(bare, {})

@@ -208,6 +208,29 @@ def evaluate(
 
 
 @app.command()
+def analyze(
+    run: RunArgument,
+    labels: Annotated[
+        str | None, typer.Option(help="As for evaluate, of all images involved; without, the probes are left out.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Test on other images than the run's own (protocol split).")] = None,
+) -> None:
+    """Show what each part of the output knows: k-NN and linear probes, similarities, temperatures, maps.
+
+    Example: `likewise analyze run --labels folders`
+    """
+    from likewise.analysis import analyze
+    from likewise.report import write_report
+    from likewise.runs import RunDirectory
+    from likewise.summary import describe_analysis
+
+    directory = RunDirectory(run)
+    analysis = analyze(directory, labels, data)
+    report = write_report(directory)
+    typer.echo(f"{describe_analysis(analysis, directory.metrics())}\n\nreport: {report}")
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write the report of a run again.
 

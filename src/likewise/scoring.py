@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,12 @@ import torch
 from torch.nn import functional
 
 from likewise.config import Recipe
-from likewise.data import ImageSource, ImageStore, load_images, open_source
-from likewise.errors import InputError
-from likewise.evaluation import (
-    cluster_scores,
-    confusion,
-    kmeans,
-    labelled,
-    labels_from_folders,
-    per_class,
-    pixels,
-    read_labels,
-)
+from likewise.data import ImageSource, ImageStore, open_source
+from likewise.evaluation import cluster_scores, confusion, kmeans, per_class, pixels
+from likewise.labelling import classes_by_name, known_classes
 from likewise.progress import say
 from likewise.runs import RunDirectory
-from likewise.workflow import assign
+from likewise.workflow import assign, reopen
 
 MOST_PIXEL_BYTES = 2 * 2**30
 REDUCED_SIDE = 32  # px
@@ -97,9 +87,8 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         scored, scored_pixels = own, None
     else:
         scored, scored_pixels = _new_images(run, source)
-    known, names, indices = known_classes(scored.names, classes_of)
-    if not known.all():
-        say(f"{int((~known).sum()):,} of {len(known):,} images have no label and are left out of the scores")
+    known, classes = known_classes(scored.names, classes_of)
+    names, indices = np.unique(classes, return_inverse=True)
     num_clusters = recipe.method.num_clusters
     found = scored.clusters[known]
     say("comparing with K-means on the same features and on pixels")
@@ -109,7 +98,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     evaluation = {
         "protocol": "all" if data is None else "split",
         "data": source.spec if source else "",
-        "num_images": int(known.sum()),
+        "num_images": len(known),
         "num_classes": len(names),
         "classes": names.tolist(),
         "rows": [
@@ -123,56 +112,9 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     return evaluation
 
 
-def known_classes(names: list[str], classes_of: dict[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which images have a label, the names of the classes, and the class of each image that has one.
-
-    Raises:
-        InputError: If there are no two classes.
-    """
-    classes = np.array([classes_of.get(name, "") for name in names])
-    known = labelled(classes)
-    if not known.any():
-        raise InputError("none of the images has a label; are these the labels of these images?")
-    found, indices = np.unique(classes[known], return_inverse=True)
-    if len(found) < 2:
-        raise InputError(f"all labels are {str(found[0])!r}: a score needs two classes at least; is --labels right?")
-    return known, found, indices
-
-
 def _new_images(run: RunDirectory, source: ImageSource | None) -> tuple[Scored, Pixels]:
     table, store, embedded = assign(run, source)
     return Scored(table.names, embedded.features, table.clusters), Pixels(store, embedded.rows)
-
-
-def classes_by_name(names: list[str], source: ImageSource | None, labels: str) -> dict[str, str]:
-    """The class of every image by its name, as text; empty where there is none.
-
-    Args:
-        names: Of the images.
-        source: Where they come from, for labels that it carries.
-        labels: As `evaluate` takes it.
-
-    Raises:
-        InputError: If labels cannot be found.
-    """
-    if labels == "folders":
-        classes = labels_from_folders(names).tolist()
-    elif labels == "source":
-        own = source.labels if source is not None else None
-        if source is None or own is None:
-            raise InputError("these images come without labels; give --labels folders or --labels FILE.csv.")
-        classes = [_class_name(int(label), source.class_names) for label in own]
-    elif not Path(labels).is_file():
-        raise InputError(f"--labels {labels}: no such file; give a CSV file, or the word folders or source.")
-    else:
-        classes = read_labels(Path(labels), names).tolist()
-    return dict(zip(names, map(str, classes), strict=True))
-
-
-def _class_name(label: int, names: list[str] | None) -> str:
-    if label < 0:  # the usual mark of an image without a label
-        return ""
-    return names[label] if names is not None and label < len(names) else str(label)
 
 
 def _features_row(own: Scored, scored: Scored, recipe: Recipe) -> tuple[str, np.ndarray]:
@@ -196,19 +138,8 @@ def _pixels_row(recipe: Recipe, own: Scored, scored: Pixels | None) -> tuple[str
 
 def _own_pixels(recipe: Recipe, names: list[str]) -> Pixels | None:
     """The images of the run itself, opened again where they were, if all of them are still there."""
-    settings = recipe.data
-    if not settings.source:
-        return None
-    memory = int(settings.memory_gb * 2**30)
-    try:
-        source = open_source(settings.source)
-        store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
-    except InputError:
-        return None
-    places = {name: row for row, name in enumerate(store.names)}
-    if not all(name in places for name in names):
-        return None
-    return Pixels(store, np.array([places[name] for name in names]))
+    found = reopen(recipe, names)
+    return None if found is None else Pixels(*found)
 
 
 def _record(run: RunDirectory, evaluation: dict[str, Any]) -> None:

@@ -2,11 +2,18 @@
 
 from typing import Any
 
+from likewise.evaluation import PUBLISHED
 from likewise.progress import format_seconds, printable_line
 from likewise.runs import RunDirectory
 
 BAR = 24  # characters
 MOST_CLUSTERS = 40
+PARTS = {
+    "backbone": "backbone features",
+    "categorical": "categorical part (z_c)",
+    "instance": "instance part (z_n)",
+}
+KINDS = {"augmented": "augmented", "same": "same class", "different": "different class", "other": "different image"}
 
 
 def describe_run(run: RunDirectory) -> str:
@@ -59,3 +66,48 @@ def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> 
         scores = f"{entry['recall']:7.2f} {entry['precision']:10.2f}"
         lines.append(f"{str(entry['class'])[:24]:24s} {entry['images']:7,d} {cluster:>8s} {scores}")
     return printable_line("\n".join([*lines, *_track_lines(metrics)]))
+
+
+def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """What each part of the output knows, as tables: probes, similarities beside the paper's, temperatures."""
+    classes = f", {analysis['num_classes']:,} classes" if "num_classes" in analysis else ""
+    lines = [f"{analysis['num_images']:,} images{classes}, protocol {analysis['protocol']}"]
+    if "probes" in analysis:
+        lines += ["", f"{'probe':28s}   k-NN  linear"]
+        lines += [f"{PARTS[row['part']]:28s} {row['knn']:6.3f} {row['linear']:7.3f}" for row in analysis["probes"]]
+        lines += [f"{'the most frequent class':28s} {analysis['chance']:6.3f} {analysis['chance']:7.3f}"]
+        leakage = analysis["class_leakage"]
+        said = f"{leakage:.3f} (0: none, 1: as much as in z_c)" if leakage is not None else "z_c does not beat chance"
+        lines += ["", f"class left in z_n: {said}"]
+    if "similarity" in analysis:
+        lines += ["", f"{'similarity of pairs':20s} {'z_c':>14s} {'paper':>14s} {'z_n':>14s} {'paper':>14s}"]
+        lines += _similarity_lines(analysis["similarity"])
+    if analysis["temperature"]:
+        lines += ["", "    t2  confidence  above .95   right  above .99   right"]
+        lines += [_temperature_line(row, analysis["temperature"]["own"]) for row in analysis["temperature"]["rows"]]
+        lines += ["* the run's own"]
+    return printable_line("\n".join([*lines, *_track_lines(metrics)]))
+
+
+def _similarity_lines(similarity: dict[str, Any]) -> list[str]:
+    lines = []
+    for one, other in zip(similarity["categorical"], similarity["instance"], strict=True):
+        cells = []
+        for part, row in (("categorical", one), ("instance", other)):
+            paper = PUBLISHED[part].get(row["kind"])
+            cells += [_spread(row["mean"], row["std"]), _spread(*paper) if paper else ""]
+        lines.append(f"{KINDS[row['kind']]:20s} " + " ".join(f"{cell:>14s}" for cell in cells))
+    return lines
+
+
+def _spread(mean: float, std: float) -> str:
+    return f"{mean:.3f} ({std:.3f})"
+
+
+def _temperature_line(row: dict[str, Any], own: float) -> str:
+    def right(name: str) -> str:
+        return f"{'-' if row[name] is None else format(row[name], '.3f'):>7s}"
+
+    mark = "*" if row["temperature"] == own else " "
+    shares = [f"{row[f'above_{level}']:10.1%} {right(f'accuracy_{level}')}" for level in (95, 99)]
+    return f"{mark}{row['temperature']:5g} {row['mean_confidence']:11.3f} {' '.join(shares)}"

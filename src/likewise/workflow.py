@@ -356,3 +356,28 @@ def assign(run: RunDirectory, data: object, strict: bool = False) -> tuple[Assig
     embedded = embed(network, store, machine)
     names = [store.names[row] for row in embedded.rows]
     return Assignments.from_probabilities(names, embedded.probabilities), store, embedded
+
+
+def reopen(recipe: Recipe, names: list[str]) -> tuple[ImageStore, np.ndarray] | None:
+    """The images of a run itself, from where they were, if all of them are still there.
+
+    Args:
+        recipe: Of the run.
+        names: What its images are called, [N].
+
+    Returns:
+        The images, and which row each name has, int64 [N]; None where an image is missing.
+    """
+    settings = recipe.data
+    if not settings.source:
+        return None
+    memory = int(settings.memory_gb * 2**30)
+    try:
+        source = open_source(settings.source)
+        store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
+    except InputError:
+        return None
+    places = {name: row for row, name in enumerate(store.names)}
+    if not all(name in places for name in names):
+        return None
+    return store, np.array([places[name] for name in names])

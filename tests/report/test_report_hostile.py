@@ -104,6 +104,34 @@ METRICS: list[dict[str, Any]] = [
             {"rows": [{"acc": 0.1}], "confusion": {"counts": [[1] * 90] * 70}, "per_class": [{"class": 1}] * 70},
         ]
     },
+    {"analysis": HOSTILE},
+    {"analysis": {"probes": HOSTILE, "similarity": [HOSTILE], "temperature": {"rows": {HOSTILE: 1}}}},
+    {
+        "analysis": {
+            "protocol": HOSTILE,
+            "num_images": HOSTILE,
+            "chance": 1e300,
+            "class_leakage": -7,
+            "probes": [{"part": HOSTILE, "knn": 1e308}, {"part": [], "linear": -1}, 3],
+            "similarity": {
+                "categorical": [
+                    {"kind": HOSTILE, "mean": 1e300, "std": -5, "histogram": [HOSTILE, -1, 1e300, None]},
+                    {"kind": "same", "mean": HOSTILE, "std": None, "histogram": [0.5] * 9000},
+                    {"kind": {}, "histogram": HOSTILE},
+                ],
+                "instance": HOSTILE,
+            },
+            "temperature": {
+                "own": HOSTILE,
+                "rows": [
+                    {"temperature": 1, "mean_confidence": HOSTILE, "above_95": 1e300},
+                    {"temperature": 1, "mean_confidence": -3},
+                    {"temperature": -1},
+                    {"temperature": HOSTILE},
+                ],
+            },
+        }
+    },
 ]  # fmt: skip
 
 
@@ -115,7 +143,7 @@ def test_metrics_of_any_shape_neither_break_the_page_nor_get_into_it(tmp_path: P
 
 
 def test_a_large_confusion_is_cut_and_says_so(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path, 20, 3, metrics=METRICS[-1]))
+    page = page_of(make_run(tmp_path, 20, 3, metrics=METRICS[6]))
     assert "Shown are the largest 50 of 70 clusters and 50 of 90 classes" in page.text
     assert "and 20 more classes." in page.text
 
@@ -173,7 +201,7 @@ def test_pictures_are_decoded_and_encoded_anew(tmp_path: Path) -> None:
     assert "PHNjcmlwdD" not in shown[0]["src"]
 
 
-@pytest.mark.parametrize("file", ["thumbnails.parquet", "skipped.csv", "log.csv"])
+@pytest.mark.parametrize("file", ["thumbnails.parquet", "skipped.csv", "log.csv", "maps.npz"])
 def test_a_damaged_optional_file_is_said_and_left_out(tmp_path: Path, file: str) -> None:
     run = make_run(tmp_path, 20, 3)
     (tmp_path / file).write_bytes(b"\xff\xfe\x00broken\n\xff")

@@ -13,7 +13,7 @@ from report_runs import Page, make_run
 
 from likewise.errors import InputError
 from likewise.report import write_report
-from likewise.runs import RunDirectory
+from likewise.runs import PartMaps, RunDirectory
 
 COUNTS = [[0, 40, 1], [30, 0, 9], [0, 0, 40]]
 EVALUATION = {
@@ -28,6 +28,32 @@ EVALUATION = {
     ],
     "confusion": {"clusters": [0, 1, 2], "classes": ["cat", "dog", "newt"], "counts": COUNTS},
     "per_class": [{"class": "cat", "images": 30, "cluster": 1, "recall": 1.0, "precision": 0.769}],
+}
+ANALYSIS = {
+    "protocol": "all",
+    "num_images": 120,
+    "num_classes": 3,
+    "chance": 0.34,
+    "probes": [
+        {"part": "backbone", "knn": 0.9, "linear": 0.91},
+        {"part": "categorical", "knn": 0.84, "linear": 0.85},
+        {"part": "instance", "knn": 0.39, "linear": 0.4},
+    ],
+    "class_leakage": 0.1,
+    "similarity": {
+        part: [
+            {"kind": kind, "pairs": 9, "mean": -0.25, "std": 0.125, "histogram": [0.0, 0.25, 0.75, 0.0]}
+            for kind in ("augmented", "same", "different")
+        ]
+        for part in ("categorical", "instance")
+    },
+    "temperature": {
+        "own": 0.1,
+        "rows": [
+            {"temperature": t, "mean_confidence": 1 - t, "above_95": 0.5, "above_99": 0.0, "accuracy_99": None}
+            for t in (0.05, 0.1, 0.5)
+        ],
+    },
 }
 
 
@@ -114,6 +140,32 @@ def test_scores_stand_with_their_protocol_and_the_best_is_marked(tmp_path: Path)
     assert len(best) == 4
     hints = [attributes["title"] for attributes in page.named("td") if "title" in attributes]
     assert hints[0] == "cluster 1, cat: 30 images, 77 % of the cluster", "clusters follow the order of their main class"
+
+
+def test_what_each_part_knows(tmp_path: Path) -> None:
+    run = make_run(tmp_path, metrics={"analysis": ANALYSIS})
+    places = np.random.default_rng(0).random((2, 60, 2)).astype(np.float32)
+    PartMaps(np.arange(90, 150), *places).write(run.maps_file)
+    page = page_of(run)
+    assert page.sections() == ["clusters", "map", "sizes", "training", "parts", "settings", "skipped"]
+    for words in ("Measured on 120 images", "Instance part z_n 39.0 40.0", "knows 10 % of what", "-0.250 (0.125)"):
+        assert words in page.text
+    assert "0.872 (0.154)" in page.text, "the paper's figures stand beside ours"
+    dots = [path["d"].count("M") for path in page.named("path") if "dots" in path.get("class", "")]
+    assert sum(dots) == 2 * 30, "images that the run does not have are left out"
+    series = [path["class"] for path in page.named("path") if "series" in path.get("class", "")]
+    assert (
+        series
+        == ["series s0", "series s1", "series s2"] + ["series s0 filled", "series s1 filled", "series s2 filled"] * 2
+    )
+
+
+def test_an_analysis_without_labels_shows_what_there_is(tmp_path: Path) -> None:
+    rest = {name: ANALYSIS[name] for name in ("protocol", "num_images", "similarity", "temperature")}
+    page = page_of(make_run(tmp_path, metrics={"analysis": rest}))
+    assert "parts" in page.sections()
+    assert "k-NN" not in page.text
+    assert "What the temperature makes of z_c" in page.text
 
 
 def test_empty_clusters_are_said_in_one_line(tmp_path: Path) -> None:

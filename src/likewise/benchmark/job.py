@@ -18,10 +18,11 @@ from likewise.data import ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_model
 from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
+from likewise.labelling import classes_by_name, known_classes
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_json
-from likewise.scoring import Pixels, classes_by_name, evaluate, known_classes
+from likewise.scoring import Pixels, evaluate
 from likewise.training.callbacks import Diverged
 from likewise.training.fit import Interrupted
 from likewise.training.machine import choose_machine, machine_facts, peak_memory_mb
@@ -184,8 +185,8 @@ def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
     points: list[dict[str, float]] = []
     for number, folder in enumerate(run_folders(job)):
         for moment in Snapshots(folder, job.setup.num_clusters).read():
-            known, _, indices = known_classes(moment.names, classes_of)
-            scores = cluster_scores(moment.clusters[known], indices)
+            known, classes = known_classes(moment.names, classes_of)
+            scores = cluster_scores(moment.clusters[known], classes)
             points.append({"seconds": sum(seconds[:number]) + moment.seconds, "acc": scores["acc"]})
     return points
 
@@ -201,17 +202,17 @@ def _on_pixels(job: Job) -> dict[str, Any]:
         test = _pixels(load_images(open_source(setup.test), recipe.data.image_size, channels=channels))
     side, scored = own.fitting_side(), test or own
     classes_of = classes_by_name(list(scored.store.source.names), scored.store.source, setup.labels)
-    known, names, indices = known_classes(scored.store.names, classes_of)
+    known, classes = known_classes(scored.store.names, classes_of)
     start = time.monotonic()
     found = PIXEL_CLUSTERS[job.entry.name](
         own.at(side), setup.num_clusters, job.seed, None if test is None else test.at(side)
     )
-    scores = cluster_scores(found[known], indices)
+    scores = cluster_scores(found[known], classes)
     return {
         **{name: scores[name] for name in SCORES},
         "protocol": "all" if test is None else "split",
-        "num_images": int(known.sum()),
-        "num_classes": len(names),
+        "num_images": len(known),
+        "num_classes": len(np.unique(classes)),
         "track": "none",
         "seconds": time.monotonic() - start,
         "side": side,

@@ -5,6 +5,7 @@ The labels of a data set enter here and nowhere else.
 
 from likewise.evaluation.baselines import kmeans, pixels
 from likewise.evaluation.detail import confusion, per_class
+from likewise.evaluation.knn import class_leakage, knn_accuracy
 from likewise.evaluation.labels import labelled, labels_from_folders, read_labels
 from likewise.evaluation.metrics import (
     METRICS,
@@ -18,22 +19,27 @@ from likewise.evaluation.metrics import (
     match_clusters,
     nmi,
 )
+from likewise.evaluation.similarity import PUBLISHED, similarity_table
 from likewise.evaluation.sizes import ClusterSummary, cluster_summary
 from likewise.evaluation.spectral import spectral
+from likewise.evaluation.temperature import temperature_curve
 
 __all__ = [
     "METRICS",
+    "PUBLISHED",
     "ClusterSummary",
     "Contingency",
     "Metric",
     "accuracy",
     "ami",
     "ari",
+    "class_leakage",
     "cluster_scores",
     "cluster_summary",
     "confusion",
     "contingency",
     "kmeans",
+    "knn_accuracy",
     "labelled",
     "labels_from_folders",
     "match_clusters",
@@ -41,5 +47,7 @@ __all__ = [
     "per_class",
     "pixels",
     "read_labels",
+    "similarity_table",
     "spectral",
+    "temperature_curve",
 ]

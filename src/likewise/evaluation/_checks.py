@@ -1,10 +1,10 @@
-"""What every function of this package asks of its labels, said once."""
+"""What every function of this package asks of its labels and features, said once."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from likewise.errors import InputError
 
@@ -80,6 +80,36 @@ def as_indices(values: Labels, count: int, what: str) -> NDArray[np.int64]:
     if low < 0 or high >= count:
         raise InputError(f"{what} range from {low} to {high}; allowed are 0 to {count - 1}.")
     return indices
+
+
+def as_features(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    """Features as rows of float32.
+
+    Args:
+        values: Numbers [N, F].
+        what: What they are, for the message.
+
+    Returns:
+        The same, contiguous, [N, F].
+
+    Raises:
+        InputError: If they are not two-dimensional, there are none, or one is not finite.
+    """
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+        features = np.ascontiguousarray(values, dtype=np.float32)
+    if features.ndim != 2 or features.size == 0:
+        raise InputError(f"{what} have the shape {features.shape}; expected [N, F], both at least 1.")
+    # one float64 sum a row finds NaN and infinity without a mask as large as the features
+    with np.errstate(invalid="ignore"):
+        finite = bool(np.isfinite(features.sum(axis=1, dtype=np.float64)).all())
+    if not finite:
+        raise InputError(f"{what} hold values that are not finite; look for a diverged model or a broken image.")
+    return features
+
+
+def unit_rows(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of unit length [N, F]; a row of zeros stays one."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.float32(1e-12))
 
 
 def _from_objects(labels: NDArray[np.object_], what: str) -> NDArray[np.generic]:

@@ -1,7 +1,8 @@
 """What comes after training: features, assignments and places, in a fixed order."""
 
-from likewise.inference.embed import Embedded, embed, embed_features
+from likewise.inference.embed import Embedded, embed, embed_features, embed_views
 from likewise.inference.layout import layout
 from likewise.inference.neighbors import nearest_images
+from likewise.inference.probe import linear_probe
 
-__all__ = ["Embedded", "embed", "embed_features", "layout", "nearest_images"]
+__all__ = ["Embedded", "embed", "embed_features", "embed_views", "layout", "linear_probe", "nearest_images"]

@@ -9,8 +9,9 @@ from likewise.assembly import Network
 from likewise.data import ImageStore
 from likewise.methods import Method, Parts
 from likewise.progress import track
+from likewise.training.batches import generator_of
 from likewise.training.machine import Machine
-from likewise.views import plain_view
+from likewise.views import Views, plain_view
 
 
 class Embedded(NamedTuple):
@@ -73,6 +74,34 @@ def embed_features(
                 parts = method.parts_of(torch.from_numpy(np.array(features[block])).to(machine.device))
             collected.append((rows[block], *_arrays(method, parts)))
     return _joined(collected)
+
+
+@torch.inference_mode()
+def embed_views(
+    network: Network, store: ImageStore, rows: np.ndarray, make: Views, seed: int, machine: Machine
+) -> tuple[Embedded, Embedded]:
+    """The same of two augmented views of some images.
+
+    Args:
+        network: Trained; it is put into evaluation mode and left there.
+        store: The images.
+        rows: Which of them, int64 [M].
+        make: Draws the views.
+        seed: Decides what is drawn.
+        machine: How to compute.
+    """
+    network.eval().to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    collected: tuple[list[tuple[np.ndarray, ...]], ...] = ([], [])
+    with track("embedding two views", total=2 * len(rows), unit="views") as tracker:
+        for step, start in enumerate(range(0, len(rows), 256)):
+            block = rows[start : start + 256]
+            images, generator = store.read(block).to(machine.device), generator_of(seed, step)
+            for side in collected:
+                with machine.autocast():
+                    parts = network.parts(make(images, generator))
+                side.append((block, *_arrays(network.method, parts)))
+                tracker.advance(len(block))
+    return _joined(collected[0]), _joined(collected[1])
 
 
 def _arrays(method: Method, parts: Parts) -> tuple[np.ndarray, ...]:

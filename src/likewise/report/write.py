@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from likewise.report.clusters import OPEN_CARDS, cluster_cards
 from likewise.report.curves import curves
 from likewise.report.palette import rules
+from likewise.report.parts import knowledge
 from likewise.report.pictures import Pictures
 from likewise.report.reading import optional, plain
 from likewise.report.scatter import scatter, script_json
@@ -71,6 +72,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     recipe = parsed(recipe_text)
     skipped = optional(run.skipped, [], run.skipped_file.name, problems)
     thumbnails = optional(run.thumbnails, {}, run.thumbnails_file.name, problems)
+    maps = optional(run.maps, None, run.maps_file.name, problems)
     pictures = Pictures(thumbnails, len(assignments))
     cards = cluster_cards(assignments, pictures) if len(assignments) else []
     points = scatter(assignments, pictures) if len(assignments) else None
@@ -83,6 +85,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "curves": optional(lambda: curves(run.log()), [], run.log_file.name, problems),
         "sizes": cluster_sizes(assignments) if len(assignments) else None,
         "evaluations": evaluations(metrics),
+        "knowledge": knowledge(metrics, maps, assignments),
         "panels": settings(recipe, metrics),
         "recipe": "\n".join(plain(line, 400) for line in recipe_text.splitlines()),
         "skipped": [(plain(str(name)), plain(str(reason))) for name, reason in skipped[:_MOST_SKIPPED]],

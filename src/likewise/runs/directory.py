@@ -6,6 +6,7 @@
     assignments.parquet     image, cluster, confidence, K probabilities, 2-D position
     features/*.npy          backbone [N, F], categorical [N, K] and instance [N, D] features, memory-mapped
     thumbnails.parquet      small pictures for the report
+    maps.npz                2-D positions of a sample in each part by itself, where `analyze` was run
     skipped.csv             images that could not be read, with the reason
     metrics.json            every number with its protocol
     log.csv                 one row a logged step; tensorboard/ holds the same as events
@@ -26,6 +27,7 @@ import numpy as np
 from likewise.errors import InputError
 from likewise.runs.assignments import Assignments, read_thumbnails
 from likewise.runs.files import csv_writer, replacing, write_json
+from likewise.runs.maps import PartMaps
 
 FEATURES = ("backbone", "categorical", "instance")
 
@@ -59,6 +61,10 @@ class RunDirectory:
     @property
     def thumbnails_file(self) -> Path:
         return self.path / "thumbnails.parquet"
+
+    @property
+    def maps_file(self) -> Path:
+        return self.path / "maps.npz"
 
     @property
     def metrics_file(self) -> Path:
@@ -184,6 +190,10 @@ class RunDirectory:
     def thumbnails(self) -> dict[int, bytes]:
         """JPEG bytes of small pictures, by row of the assignments; not every row need have one."""
         return read_thumbnails(self.thumbnails_file) if self.thumbnails_file.is_file() else {}
+
+    def maps(self) -> PartMaps | None:
+        """The maps of each part by itself; None where `analyze` was not run."""
+        return PartMaps.read(self.maps_file) if self.maps_file.is_file() else None
 
     def skipped(self) -> list[tuple[str, str]]:
         """Name and reason of every image that could not be read."""
