@@ -4,13 +4,30 @@ from typing import Any
 
 from likewise.methods.base import Method, MethodConfig, Parts, View
 from likewise.methods.cdc import CDC, CDCConfig
+from likewise.methods.self_label import SelfLabel, SelfLabelConfig
 
 METHODS: dict[str, tuple[Any, str]] = {
     "cdc": (CDC, "contrastive representation disentanglement: category and instance from one loss (arXiv 2306.05439)"),
 }
 """Methods that make a network, by name."""
 
-STAGES: dict[str, tuple[Any, str]] = {}
+STAGES: dict[str, tuple[type[SelfLabel], str]] = {
+    "self-label": (
+        SelfLabel,
+        "strong views learn the clusters of the images that the run is sure of (arXiv 2005.12320)",
+    ),
+}
 """What a finished run can be trained further with, by name."""
 
-__all__ = ["CDC", "METHODS", "STAGES", "CDCConfig", "Method", "MethodConfig", "Parts", "View"]
+__all__ = [
+    "CDC",
+    "METHODS",
+    "STAGES",
+    "CDCConfig",
+    "Method",
+    "MethodConfig",
+    "Parts",
+    "SelfLabel",
+    "SelfLabelConfig",
+    "View",
+]

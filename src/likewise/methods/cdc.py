@@ -110,6 +110,12 @@ class CDC(Method):
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return torch.softmax(logits.float() / self.config.assignment_temperature, dim=1)
 
+    @property
+    def largest_confidence(self) -> float:
+        if not self.config.unit_logits:
+            return 1.0
+        return largest_confidence(self.encoder.num_clusters, self.config.assignment_temperature)
+
     def chance_loss(self, batch_size: int) -> float:
         return math.log(1 + self.frame.negatives(batch_size))
 
