@@ -31,7 +31,6 @@ class Embedded(NamedTuple):
     probabilities: np.ndarray
 
 
-@torch.inference_mode()
 def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int = 256) -> Embedded:
     """Features and assignments of every image as it is, without augmentation.
 
@@ -41,9 +40,10 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
         machine: How to compute.
         batch_size: Images at a time. In bf16 it may change the last digits.
     """
+    # outside of inference mode: what is moved inside of it can never be trained again
     network.eval().to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     collected: list[tuple[np.ndarray, ...]] = []
-    with track("assigning", total=len(store)) as tracker:
+    with torch.inference_mode(), track("assigning", total=len(store)) as tracker:
         for rows, images in store.batches(batch_size):
             with machine.autocast():
                 parts = network.parts(plain_view(images.to(machine.device), machine.dtype))
@@ -52,7 +52,6 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
     return _joined(collected)
 
 
-@torch.inference_mode()
 def embed_features(
     method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine, batch_size: int = 4096
 ) -> Embedded:
@@ -69,9 +68,9 @@ def embed_features(
     collected: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(features), batch_size):
         block = slice(start, start + batch_size)
-        with machine.autocast():
+        with torch.inference_mode(), machine.autocast():
             parts = method.parts_of(torch.from_numpy(np.array(features[block])).to(machine.device))
-        collected.append((rows[block], *_arrays(method, parts)))
+            collected.append((rows[block], *_arrays(method, parts)))
     return _joined(collected)
 
 
