@@ -34,8 +34,8 @@ class StageDefaults:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-STAGES: dict[str, StageDefaults] = {
-    # the optimiser is SCAN's (arXiv 2005.12320, section 3.1); neighbours would say what the network knows already
+STAGE_DEFAULTS: dict[str, StageDefaults] = {
+    # SCAN's rate and decay (arXiv 2005.12320), with AdamW for its Adam; neighbours would say what the network knows already
     "self-label": StageDefaults(
         views="strong",
         minutes=3.0,
@@ -66,7 +66,7 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
     # what was set stays; the rest comes from the set of views that suits the images
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
-    stage = STAGES.get(recipe.stage.name)
+    stage = STAGE_DEFAULTS.get(recipe.stage.name)
     name = stage.views if stage else _view_name(model.frozen, data.image_size)
     recipe.views = VIEWS[name][0].model_copy(update=chosen)
     return recipe
@@ -97,7 +97,7 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     recipe = recipe.model_copy(deep=True)
     training, clusters = recipe.training, recipe.method.num_clusters
     check_counts(recipe, num_images)
-    stage = STAGES.get(recipe.stage.name)
+    stage = STAGE_DEFAULTS.get(recipe.stage.name)
     for name, value in stage.training.items() if stage else ():
         if name not in training.model_fields_set:
             setattr(training, name, value)
