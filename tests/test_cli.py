@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from likewise.cli import app, main
 
-COMMANDS = ["cluster", "assign", "evaluate", "analyze", "report", "export", "list", "demo"]
+COMMANDS = ["cluster", "train", "assign", "evaluate", "analyze", "report", "export", "list", "demo"]
 SMALL = ["--set", "training.steps=6", "--set", "method.settings.hidden_dim=32", "--batch-size", "16"]
 
 
@@ -103,6 +104,39 @@ def test_what_comes_after_a_run(
     assert "has finished" in errors
 
 
+def test_train_goes_on_from_a_run(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, run = finished[0], tmp_path / "run"
+    stage = ["--stage", "self-label", "--epochs", 1, "--seed", 4, "--set", "stage.settings.threshold=0.4"]
+    fewer = ["--set", "stage.settings.allow_fewer_clusters=true"]
+    code, output, errors = run_here("train", "--from", start, *stage, *fewer, "-o", run, capsys=capsys)
+    assert code == 0, errors
+    assert "self-labelling: 40 of 40 images (100%)" in errors
+    assert "40 images in 2 clusters" in output
+    recipe = tomllib.loads((run / "recipe.toml").read_text())
+    assert (recipe["stage"]["name"], recipe["model"]["start"]) == ("self-label", str(start))
+    assert (recipe["training"]["seed"], recipe["training"]["batch_size"]) == (4, 40)
+    code, _, errors = run_here("train", "--from", start, *stage, "-o", run, capsys=capsys)
+    assert code == 2
+    assert "holds a run already" in errors
+    code, _, errors = run_here("train", "--from", start, "--stage", "self-lable", "-o", tmp_path / "x", capsys=capsys)
+    assert code == 2
+    assert "Did you mean 'self-label'" in errors
+
+
+def test_train_takes_a_recipe_and_other_images(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", photos, "--views", "gentle", "-o", tmp_path / "run", *SMALL[:4]]
+    small = ["--set", "training.batch_size=16", "--set", "training.precision=fp32"]
+    code, _, errors = run_here("train", "fashion-mnist-demo", *arguments, *small, capsys=capsys)
+    assert code == 0, errors
+    recipe = tomllib.loads((tmp_path / "run" / "recipe.toml").read_text())
+    assert recipe["data"]["source"] == str(photos)
+    assert recipe["views"]["crop_scale"] == [0.5, 1.0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -121,6 +155,18 @@ def test_what_comes_after_a_run(
         (["cluster", "BROKEN", "-k", "2", "-o", "run", "--strict"], 2, "broken.png"),
         (["cluster", "PHOTOS", "-k", "two", "-o", "run"], 2, "-k"),
         (["cluster", "--resume", "-o", "run"], 2, "no run"),
+        (["train", "fashion-mnist-demo"], 2, "-o"),
+        (["train", "-o", "run"], 2, "--from RUN"),
+        (["train", "fashion-demo", "-o", "run"], 2, "fashion-mnist-demo"),
+        (["train", "fashion-mnist-demo", "-o", "run"], 2, "--data PATH"),
+        (["train", "--from", "nowhere", "-o", "run"], 2, "no run in nowhere"),
+        (
+            [*["train", "cifar10-cpu", "--data", "PHOTOS", "--stage", "self-label", "-o", "run", "--set", "training.batch_size=16"]],
+            2,
+            "--from RUN",
+        ),
+        (["train", "fashion-mnist-demo", "--minutes", "1", "--epochs", "1", "-o", "run"], 2, "one of them"),
+        (["train", "--resume", "-o", "run"], 2, "no run"),
         (["assign", "nowhere", "PHOTOS"], 2, "no run in nowhere"),
         (["evaluate", "nowhere", "--labels", "folders"], 2, "no run in nowhere"),
         (["analyze", "nowhere"], 2, "no run in nowhere"),
@@ -160,7 +206,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     assert f"likewise {command}" in result.output.replace("\n", " ")
 
 
-@pytest.mark.parametrize("table", ["methods", "backbones", "data", "views", "recipes"])
+@pytest.mark.parametrize("table", ["methods", "stages", "backbones", "data", "views", "recipes"])
 def test_lists(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, output, _ = run_here("list", table, capsys=capsys)
     assert code == 0

@@ -197,3 +197,26 @@ def test_neighbours(given: dict[str, Any], neighbors: int) -> None:
 def test_scan_needs_a_start() -> None:
     with pytest.raises(InputError, match="start from a run"):
         with_budget(decided(32, **{"method.name": "scan"}), 1000)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "given", "steps", "minutes"),
+    [(False, {}, None, 3.0), (True, {}, 500, None), (False, {"training.steps": 9}, 9, None)],
+)
+def test_a_stage_trains_in_its_own_way(
+    frozen: bool, given: dict[str, Any], steps: int | None, minutes: float | None
+) -> None:
+    asked = {"stage.name": "self-label", "model.frozen": frozen, "model.weights": "none", "training.momentum": 0.5}
+    recipe = with_budget(decided(32, **asked | given), 1000)
+    training = recipe.training
+    assert recipe.views == VIEWS["strong"][0]
+    assert (training.optimizer, training.learning_rate, training.momentum) == ("adamw", 1e-4, 0.5)
+    assert (training.steps, training.minutes, training.neighbors) == (steps, minutes, 0)
+    assert with_budget(with_model(recipe, Sized((500, 500))), 1000) == recipe
+
+
+def test_what_is_set_stays_in_a_stage() -> None:
+    asked = {"stage.name": "self-label", "training.optimizer": "sgd", "training.learning_rate": 0.3, "views.flip": 0.0}
+    recipe = with_budget(decided(32, **asked), 1000)
+    assert (recipe.training.optimizer, recipe.training.learning_rate) == ("sgd", 0.3)
+    assert recipe.views == VIEWS["strong"][0].model_copy(update={"flip": 0.0})

@@ -9,10 +9,11 @@ from likewise.listing import entries
     ("table", "some"),
     [
         ("methods", {"cdc", "simclr", "moco-v2", "scan"}),
+        ("stages", {"self-label"}),
         ("backbones", {"resnet9", "efficientnet_lite0"}),
         ("data", {"folder", "array", "list", "fashion-mnist-5k", "cifar10"}),
-        ("views", {"simclr", "simclr-blur", "gentle"}),
-        ("recipes", {"fashion-mnist-demo"}),
+        ("views", {"simclr", "simclr-blur", "gentle", "strong"}),
+        ("recipes", {"fashion-mnist-demo", "cdc-cifar10"}),
     ],
 )
 def test_entries(table: str, some: set[str]) -> None:

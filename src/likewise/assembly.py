@@ -89,21 +89,28 @@ def _validated(config: type[MethodConfig], choice: MethodChoice | StageChoice) -
         raise InputError(message) from error
 
 
+def initial_weights(recipe: Recipe) -> str:
+    """Where the backbone's first weights come from, as `build_backbone` takes it."""
+    return "none" if recipe.model.start else recipe.model.weights
+
+
 def build_network(recipe: Recipe) -> Network:
     """The network that a resolved recipe describes, with its initial weights.
 
     Args:
-        recipe: With backbone, image size and channels decided.
+        recipe: With backbone, image size and channels decided. Where it starts from a run, its pretrained weights are
+            not looked for: all weights are in that run's own file, see `start_from`.
 
     Raises:
         InputError: If a name or a setting is not usable.
         RunError: If weights cannot be had.
     """
     model, data, config = recipe.model, recipe.data, method_config(recipe)
+    weights = initial_weights(recipe)
     # the seed decides the weights, and whoever called keeps their own random state
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        backbone = build_backbone(model.backbone, model.weights, data.channels, data.image_size, bool(model.small_stem))
+        backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, bool(model.small_stem))
         trained = nn.Identity() if model.frozen else backbone
         build: Any = METHODS[recipe.method.name][0]
         method = build(trained, backbone.num_features, recipe.method.num_clusters, config)

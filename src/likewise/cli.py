@@ -28,6 +28,16 @@ app = typer.Typer(
 app.add_typer(benchmark_app, name="benchmark")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory that `likewise cluster` wrote.")]
+OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")]
+MinutesOption = Annotated[float | None, typer.Option(help="Train for about this long.")]
+EpochsOption = Annotated[float | None, typer.Option(help="Train for this many passes instead.")]
+ViewsOption = Annotated[str | None, typer.Option(help="See `likewise list views` (default: from the images).")]
+SeedOption = Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. method.settings.temperature=0.1"),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in -o.")]
 SETS_PATH = "A folder (any depth), a text file of paths, a .npy or .npz array, or a set of `likewise list data`."
 
 
@@ -43,6 +53,7 @@ class Table(StrEnum):
     """What can be listed."""
 
     methods = "methods"
+    stages = "stages"
     backbones = "backbones"
     data = "data"
     views = "views"
@@ -60,25 +71,22 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def cluster(
     path: Annotated[str | None, typer.Argument(metavar="PATH", help=SETS_PATH)] = None,
     clusters: Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train for about this long (default: 10).")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for this many passes instead.")] = None,
+    out: OutOption = None,
+    minutes: MinutesOption = None,
+    epochs: EpochsOption = None,
     backbone: Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")] = None,
     weights: Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")] = None,
     method: Annotated[str | None, typer.Option(help="See `likewise list methods`.")] = None,
-    views: Annotated[str | None, typer.Option(help="See `likewise list views` (default: from the images).")] = None,
+    views: ViewsOption = None,
     recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels (default: from the images).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a training step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")] = None,
+    seed: SeedOption = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
     compile: Annotated[bool | None, typer.Option(help="Use torch.compile.", show_default=False)] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. method.settings.temperature=0.1"),
-    ] = None,
+    setting: SetOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in -o.")] = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Group images: train on them, assign each to a cluster, write a run directory with a report.
 
@@ -86,11 +94,7 @@ def cluster(
 
     Interrupted? `likewise cluster --resume -o run` goes on where it stopped, to the same result.
     """
-    from likewise.runs import RunDirectory
-
-    if out is None:
-        raise InputError("where should the run go? Give -o RUN, such as -o run.")
-    run = RunDirectory(out)
+    run = _run_in(out)
     if resume:
         _resume(run)
         return
@@ -100,8 +104,6 @@ def cluster(
         )
     if clusters is None and recipe is None:
         raise InputError("how many groups? Give -k, such as -k 10.")
-    if minutes is not None and epochs is not None:
-        raise InputError("--minutes and --epochs both say how long to train; give one of them.")
     changes: dict[str, Any] = {
         "method.num_clusters": clusters,
         "method.name": method,
@@ -117,10 +119,72 @@ def cluster(
         "training.precision": precision,
         "training.compile": compile,
     }
+    _cluster(_recipe(recipe, changes, setting), path, run)
+
+
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="A name of `likewise list recipes`, or a .toml file.")
+    ] = None,
+    out: OutOption = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help=f"Other images than the recipe's: {SETS_PATH}")
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Go on from this finished run, as its recipe says.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="How to go on: see `likewise list stages`.")] = None,
+    views: ViewsOption = None,
+    minutes: MinutesOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    setting: SetOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train what a recipe says, or go on from a finished run: with a further stage, or with another method.
+
+    Example: `likewise train --from run --stage self-label -o run2`
+
+    A recipe by its name: `likewise train cdc-cifar10 -o run`
+    """
+    run = _run_in(out)
+    if resume:
+        _resume(run)
+        return
+    if recipe is None and start is None:
+        raise InputError("train what? Give a recipe of `likewise list recipes`, or a finished run: --from RUN.")
+    changes: dict[str, Any] = {
+        "data.source": data,
+        "stage.name": stage,
+        "views": views,
+        "training.minutes": minutes,
+        "training.epochs": epochs,
+        "training.seed": seed,
+    }
+    made = _recipe(recipe, changes, setting, start)
+    if not made.data.source:
+        raise InputError("which images? The recipe names none: give --data PATH.")
+    _cluster(made, made.data.source, run)
+
+
+def _run_in(out: Path | None) -> "RunDirectory":
+    from likewise.runs import RunDirectory
+
+    if out is None:
+        raise InputError("where should the run go? Give -o RUN, such as -o run.")
+    return RunDirectory(out)
+
+
+def _recipe(
+    origin: str | None, changes: dict[str, Any], settings: list[str] | None, start: Path | None = None
+) -> "Recipe":
+    if changes["training.minutes"] is not None and changes["training.epochs"] is not None:
+        raise InputError("--minutes and --epochs both say how long to train; give one of them.")
     from likewise.recipe_book import make_recipe
 
     given = {name: value for name, value in changes.items() if value is not None}
-    _cluster(make_recipe(recipe, given, setting or []), path, run)
+    return make_recipe(origin, given, settings or [], start)
 
 
 def _cluster(recipe: "Recipe", data: str, run: "RunDirectory", resume: bool = False) -> None:

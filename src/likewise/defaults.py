@@ -1,5 +1,8 @@
 """What a recipe leaves open is decided here, from the images and before anything is trained."""
 
+from dataclasses import dataclass, field
+from typing import Any
+
 from likewise.config import Recipe
 from likewise.data import ImageSource
 from likewise.errors import InputError
@@ -13,6 +16,34 @@ LARGEST_BATCH = 1024  # that is chosen unasked; larger ones may not fit into mem
 SCRATCH_MINUTES = 10.0
 FROZEN_STEPS = 2000
 FROZEN_NEIGHBORS = 20
+
+
+@dataclass(frozen=True)
+class StageDefaults:
+    """What a stage does otherwise than the training before it.
+
+    Attributes:
+        views: Name of its set of views.
+        minutes: How long it takes from images.
+        steps: How long it takes on the cached features of a frozen backbone.
+        training: Settings of `[training]`.
+    """
+
+    views: str
+    minutes: float
+    steps: int
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+STAGE_DEFAULTS: dict[str, StageDefaults] = {
+    # SCAN's rate and decay (arXiv 2005.12320), with AdamW for its Adam; neighbours would say what the network knows already
+    "self-label": StageDefaults(
+        views="strong",
+        minutes=3.0,
+        steps=500,
+        training={"optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 1e-4, "neighbors": 0},
+    ),
+}
 
 
 def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
@@ -36,7 +67,9 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
     # what was set stays; the rest comes from the set of views that suits the images
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
-    recipe.views = VIEWS[_view_name(model.frozen, data.image_size)][0].model_copy(update=chosen)
+    stage = STAGE_DEFAULTS.get(recipe.stage.name)
+    name = stage.views if stage else _view_name(model.frozen, data.image_size)
+    recipe.views = VIEWS[name][0].model_copy(update=chosen)
     return recipe
 
 
@@ -65,6 +98,10 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     recipe = recipe.model_copy(deep=True)
     training, clusters = recipe.training, recipe.method.num_clusters
     check_counts(recipe, num_images)
+    stage = STAGE_DEFAULTS.get(recipe.stage.name)
+    for name, value in stage.training.items() if stage else ():
+        if name not in training.model_fields_set:
+            setattr(training, name, value)
     if training.batch_size == 0:
         # Sinkhorn balances a batch over the clusters: it needs several images for each of them
         training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
@@ -78,9 +115,9 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         )
     if training.steps is None and training.epochs is None and training.minutes is None:
         if recipe.model.frozen:
-            training.steps = FROZEN_STEPS
+            training.steps = stage.steps if stage else FROZEN_STEPS
         else:
-            training.minutes = SCRATCH_MINUTES
+            training.minutes = stage.minutes if stage else SCRATCH_MINUTES
     if training.steps is None and training.epochs is not None:
         training.steps = max(1, round(training.epochs * (num_images // training.batch_size)))
     return recipe

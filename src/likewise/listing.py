@@ -7,12 +7,16 @@ def entries(table: str) -> Iterator[tuple[str, str]]:
     """Name and one line of every entry of a table.
 
     Args:
-        table: `"methods"`, `"backbones"`, `"data"`, `"views"` or `"recipes"`.
+        table: `"methods"`, `"stages"`, `"backbones"`, `"data"`, `"views"` or `"recipes"`.
     """
     if table == "methods":
         from likewise.methods import METHODS
 
         yield from ((name, about) for name, (_, about) in METHODS.items())
+    elif table == "stages":
+        from likewise.methods import STAGES
+
+        yield from ((name, about) for name, (_, about) in STAGES.items())
     elif table == "backbones":
         from likewise.models import BACKBONES
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from likewise.config import Recipe
 from likewise.errors import InputError, unknown_name
+from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
 _LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
+_OF_THE_LENGTH = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile"}
 
 
 def recipe_files() -> dict[str, Path]:
@@ -26,16 +28,17 @@ def describe_recipe(path: Path) -> str:
     return first.lstrip("# ").strip()
 
 
-def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) -> Recipe:
+def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], start: Path | None = None) -> Recipe:
     """A recipe from a starting point and changes.
 
     Args:
         origin: A name, a TOML file, or None for the defaults.
         given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them.
         settings: The same as text, such as `["training.seed=1"]`; they come last.
+        start: A finished run to go on from: what is not said otherwise is as in its recipe, but for its length.
 
     Raises:
-        InputError: If a name is unknown or a value is not allowed.
+        InputError: If a name is unknown or a value is not allowed, or the run to start from has not finished.
 
     Example:
         >>> make_recipe(None, {"method.num_clusters": 5}, ["training.seed=3"]).training.seed
@@ -61,6 +64,8 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str]) 
             if "training.hold_steps" not in settled:
                 tables["training"].pop("hold_steps", None)  # it belonged to the length that was replaced
             break
+    if start is not None:
+        tables = _merged(_of_run(start, Recipe.parse(tables)), tables)
     return Recipe.parse(tables)
 
 
@@ -73,6 +78,34 @@ def _start(origin: str | None) -> dict[str, Any]:
         raise unknown_name("recipe", origin, known)
     Recipe.read(path)  # says what is wrong with it, if anything is
     return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
+    """What carries over from a finished run: its data, views, network and method, and how it was trained.
+
+    Not its length and what followed from it. A stage brings views and an optimiser of its own, and another method has
+    settings of its own.
+    """
+    run = RunDirectory(start).require_complete()
+    tables = Recipe.read(run.recipe_file).model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
+    kept = tables["training"].keys() - _OF_THE_LENGTH
+    if asked.stage.name:
+        del tables["views"]
+        kept = {"seed", "precision"}
+    tables["training"] = {name: tables["training"][name] for name in kept}
+    if "name" in asked.method.model_fields_set and asked.method.name != tables["method"]["name"]:
+        del tables["method"]["settings"]
+    tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
+    return tables
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Both tables as one; where both have a value, that of `over`."""
+    merged = under | over
+    for name in under.keys() & over.keys():
+        if isinstance(under[name], dict) and isinstance(over[name], dict):
+            merged[name] = _merged(under[name], over[name])
+    return merged
 
 
 def _named_views(name: str) -> dict[str, Any]:

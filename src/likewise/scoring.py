@@ -102,7 +102,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         "num_classes": len(names),
         "classes": names.tolist(),
         "rows": [
-            {"name": recipe.method.name.upper(), **cluster_scores(found, indices)},
+            {"name": recipe.title, **cluster_scores(found, indices)},
             *({"name": name, **cluster_scores(groups[known], indices)} for name, groups in baselines),
         ],
         "confusion": confusion(found, indices, names.tolist(), num_clusters),

@@ -12,6 +12,7 @@ from likewise.assembly import (
     Network,
     build_network,
     build_trained,
+    initial_weights,
     load_network,
     method_config,
     stage_config,
@@ -103,9 +104,8 @@ def cluster(
     recipe = with_model(recipe, source)
     method_config(recipe)
     stage_config(recipe)
-    if recipe.model.start:
-        RunDirectory(recipe.model.start).require_complete()
-    check_backbone(recipe.model.backbone, recipe.model.weights)
+    start = _start_run(recipe, run, resume)
+    check_backbone(recipe.model.backbone, initial_weights(recipe))
     run.require_writable()
     store = _load(recipe, source)
     recipe = _resolved(recipe, source, store, resume)
@@ -114,15 +114,17 @@ def cluster(
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
-    if recipe.model.start:
-        start_from(network, RunDirectory(recipe.model.start).model_file)
+    if start is not None:
+        start_from(network, start.model_file)
     _warn_of_labels(network.track)
-    if rank() == 0:
-        write_text(run.recipe_file, recipe.to_toml())
-        write_skipped(run, store)
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
     neighbors = _prepare(trained, network, cached, store, recipe, machine)
+    # only now: what cannot be trained leaves no run behind
+    if rank() == 0:
+        write_text(run.recipe_file, recipe.to_toml())
+        write_skipped(run, store)
+
     batches = _batches(cached, store, recipe, machine, neighbors)
     watch = None if observe is None else _watch(observe, trained, cached, store, machine)
     outcome = _train(trained, batches, recipe, machine, run, resume, watch)
@@ -136,6 +138,19 @@ def cluster(
         write_results(run, store, embedded, recipe, machine, outcome, network.track)
     wait()
     return Clustering(recipe, network, machine, store, embedded, run)
+
+
+def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory | None:
+    """The finished run that this one starts from, if there is one."""
+    if not recipe.model.start:
+        return None
+    start = RunDirectory(recipe.model.start)
+    if resume and not start.is_complete:
+        raise InputError(
+            f"this run starts from the run in {start.path}, which is not there (any more). Put it back, or write its "
+            f"new place into {run.recipe_file}, as model.start."
+        )
+    return start.require_complete()
 
 
 def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
@@ -162,7 +177,9 @@ def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore, resume: bo
 
 def _network_words(recipe: Recipe) -> str:
     how = "frozen" if recipe.model.frozen else "from scratch" if recipe.model.weights == "none" else "fine-tuned"
-    return f"{recipe.method.name} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
+    if recipe.model.start:
+        how += f", from the run in {recipe.model.start}"
+    return f"{recipe.title} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
 
 
 def _warn_of_labels(track: str) -> None:
@@ -288,7 +305,7 @@ def write_results(
     write_skipped(run, store)  # of a set that is not in memory, an image may have become unreadable meanwhile
     metrics: dict[str, Any] = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "method": recipe.method.name,
+        "method": recipe.title,
         "track": track,
         "label_pretrained": track == "labels",
         "clustering": cluster_summary(table.clusters, table.probabilities),

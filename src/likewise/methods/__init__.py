@@ -6,6 +6,7 @@ from likewise.methods.base import Method, MethodConfig, Parts, View
 from likewise.methods.cdc import CDC, CDCConfig
 from likewise.methods.instance import MoCoV2, SimCLR
 from likewise.methods.scan import SCAN, SCANConfig
+from likewise.methods.self_label import SelfLabel, SelfLabelConfig
 
 METHODS: dict[str, tuple[Any, str]] = {
     "cdc": (CDC, "contrastive representation disentanglement: category and instance from one loss (arXiv 2306.05439)"),
@@ -15,7 +16,12 @@ METHODS: dict[str, tuple[Any, str]] = {
 }
 """Methods that make a network, by name."""
 
-STAGES: dict[str, tuple[Any, str]] = {}
+STAGES: dict[str, tuple[type[SelfLabel], str]] = {
+    "self-label": (
+        SelfLabel,
+        "strong views learn the clusters of the images that the run is sure of (arXiv 2005.12320)",
+    ),
+}
 """What a finished run can be trained further with, by name."""
 
 __all__ = [
@@ -29,6 +35,8 @@ __all__ = [
     "MoCoV2",
     "Parts",
     "SCANConfig",
+    "SelfLabel",
+    "SelfLabelConfig",
     "SimCLR",
     "View",
 ]

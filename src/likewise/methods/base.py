@@ -100,6 +100,11 @@ class Method(nn.Module, ABC):
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """The assignment probabilities that belong to cluster logits."""
 
+    @property
+    def largest_confidence(self) -> float:
+        """The largest probability that a cluster can be given; below 1 where the logits are bounded."""
+        return 1.0
+
     @abstractmethod
     def chance_loss(self, batch_size: int) -> float:
         """The contrastive loss of a network that tells no images apart, for batches of this size."""

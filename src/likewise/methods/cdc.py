@@ -54,7 +54,7 @@ class CDC(Method):
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: CDCConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.num_clusters = config, num_clusters
         self.encoder = Encoder(backbone, num_features, num_clusters, config)
         self.frame = build_frame(self.encoder, config, num_clusters)
 
@@ -85,6 +85,12 @@ class CDC(Method):
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return torch.softmax(logits / self.config.assignment_temperature, dim=1)
+
+    @property
+    def largest_confidence(self) -> float:
+        if not self.config.unit_logits:
+            return 1.0
+        return largest_confidence(self.num_clusters, self.config.assignment_temperature)
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(1 + self.frame.negatives(batch_size))

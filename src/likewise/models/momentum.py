@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class MomentumEncoder(nn.Module):
@@ -26,7 +26,7 @@ class MomentumEncoder(nn.Module):
         return self.module(*args)
 
     @torch.no_grad()
-    def update(self, module: nn.Module, momentum: float) -> None:
+    def update(self, module: nn.Module, momentum: float | Tensor) -> None:
         """Move towards `module`: own = momentum * own + (1 - momentum) * other.
 
         Buffers are left alone: the copy's batch norm keeps its own running statistics.

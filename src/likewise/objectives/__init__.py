@@ -8,13 +8,14 @@ Example:
     torch.Size([8, 4])
 """
 
-from likewise.objectives.clustering import target_cross_entropy
+from likewise.objectives.clustering import balanced_cross_entropy, target_cross_entropy
 from likewise.objectives.contrastive import batch_info_nce, info_nce, nt_xent
 from likewise.objectives.scan import assignment_entropy, neighbor_consistency
 from likewise.objectives.sinkhorn import sinkhorn
 
 __all__ = [
     "assignment_entropy",
+    "balanced_cross_entropy",
     "batch_info_nce",
     "info_nce",
     "neighbor_consistency",

@@ -37,6 +37,11 @@ class ViewConfig(BaseModel):
     grey: float = Field(default=0.2, ge=0, le=1, description="probability of greying")
     blur: float = Field(default=0.0, ge=0, le=1, description="probability of a Gaussian blur")
     blur_sigma: Bounds = Field(default=(0.1, 2.0), description="its standard deviation, for 224 px")
+    operations: int = Field(default=0, ge=0, le=14, description="random operations of RandAugment an image")
+    magnitude: int = Field(default=9, ge=0, le=30, description="strength of the operations")
+    cutout: float = Field(
+        default=0.0, ge=0, le=1, description="largest side of a grey square, as a share of the view's"
+    )
 
 
 VIEWS: dict[str, tuple[ViewConfig, str]] = {
@@ -45,5 +50,9 @@ VIEWS: dict[str, tuple[ViewConfig, str]] = {
     "gentle": (
         ViewConfig(crop_scale=(0.5, 1.0), brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, grey=0.1),
         "weaker crops and colours (for a frozen backbone)",
+    ),
+    "strong": (
+        ViewConfig(crop_scale=(0.5, 1.0), jitter=0, grey=0, operations=4, cutout=0.5),
+        "four operations of RandAugment, a weak crop and a grey square (for self-labelling)",
     ),
 }

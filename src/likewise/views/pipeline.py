@@ -8,6 +8,7 @@ from likewise.views.color import grey_matrix, jitter_matrix
 from likewise.views.config import ViewConfig
 from likewise.views.random import Draws, crop_boxes, jitter_factors
 from likewise.views.resampling import blur_matrix, resample, resize_matrix
+from likewise.views.strong import cut_out, random_operations
 
 
 class Views:
@@ -39,10 +40,13 @@ class Views:
         Returns:
             Values in 0..1.
         """
-        draws = Draws(generator, len(images), images.device)
+        draws, config = Draws(generator, len(images), images.device), self.config
+        if config.operations:
+            images = random_operations(images, draws, config.operations, config.magnitude)
         # the matrices are small and need float32; only the pixels are in the chosen precision
         with torch.autocast(images.device.type, enabled=False):
-            return self._recolor(self._reshape(images, draws), draws)
+            views = self._recolor(self._reshape(images, draws), draws)
+        return cut_out(views, draws, config.cutout) if config.cutout else views
 
     def _reshape(self, images: Tensor, draws: Draws) -> Tensor:
         config, (height, width) = self.config, images.shape[2:]

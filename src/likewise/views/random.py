@@ -26,6 +26,10 @@ class Draws:
         """bool [B], true with this probability."""
         return self.uniform(0.0, 1.0) < probability
 
+    def seed(self) -> int:
+        """A seed for another library's random numbers."""
+        return int(torch.randint(2**63 - 1, (), generator=self.generator, device=self.generator.device))
+
     def permutation(self, size: int) -> Tensor:
         """int64 [B, size], a random order of 0..size-1 in each row."""
         return self.uniform(0.0, 1.0, size).argsort(dim=1)
