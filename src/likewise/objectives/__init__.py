@@ -8,8 +8,19 @@ Example:
     torch.Size([8, 4])
 """
 
+from likewise.objectives.centers import kl_divergence, log_student_t, student_t, target_distribution
 from likewise.objectives.clustering import target_cross_entropy
 from likewise.objectives.contrastive import batch_info_nce, info_nce, nt_xent
 from likewise.objectives.sinkhorn import sinkhorn
 
-__all__ = ["batch_info_nce", "info_nce", "nt_xent", "sinkhorn", "target_cross_entropy"]
+__all__ = [
+    "batch_info_nce",
+    "info_nce",
+    "kl_divergence",
+    "log_student_t",
+    "nt_xent",
+    "sinkhorn",
+    "student_t",
+    "target_cross_entropy",
+    "target_distribution",
+]
