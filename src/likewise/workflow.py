@@ -20,7 +20,7 @@ from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
-from likewise.evaluation import cluster_summary
+from likewise.evaluation import cluster_geometry, cluster_summary
 from likewise.inference import Embedded, embed, embed_features, layout, nearest_images
 from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.methods import Method
@@ -223,6 +223,10 @@ def write_results(
         "track": track,
         "label_pretrained": track == "labels",
         "clustering": cluster_summary(table.clusters, table.probabilities),
+        "geometry": {
+            "backbone": cluster_geometry(embedded.features, table.clusters),
+            "instance": cluster_geometry(embedded.instance, table.clusters),
+        },
         "training": {
             "steps": outcome.steps,
             "epochs": outcome.epochs,

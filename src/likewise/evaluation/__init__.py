@@ -5,6 +5,7 @@ The labels of a data set enter here and nowhere else.
 
 from likewise.evaluation.baselines import kmeans, pixels
 from likewise.evaluation.detail import confusion, per_class
+from likewise.evaluation.geometry import ClusterGeometry, cluster_geometry
 from likewise.evaluation.labels import labelled, labels_from_folders, read_labels
 from likewise.evaluation.metrics import (
     METRICS,
@@ -22,12 +23,14 @@ from likewise.evaluation.sizes import ClusterSummary, cluster_summary
 
 __all__ = [
     "METRICS",
+    "ClusterGeometry",
     "ClusterSummary",
     "Contingency",
     "Metric",
     "accuracy",
     "ami",
     "ari",
+    "cluster_geometry",
     "cluster_scores",
     "cluster_summary",
     "confusion",

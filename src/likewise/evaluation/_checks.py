@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from likewise.errors import InputError
 
@@ -80,6 +80,28 @@ def as_indices(values: Labels, count: int, what: str) -> NDArray[np.int64]:
     if low < 0 or high >= count:
         raise InputError(f"{what} range from {low} to {high}; allowed are 0 to {count - 1}.")
     return indices
+
+
+def as_features(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    """Rows of features in float32.
+
+    Args:
+        values: Rows [N, F], both at least 1.
+        what: What they are, for the message.
+
+    Raises:
+        InputError: If they have another shape, or a value is not finite.
+    """
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
+        features = np.ascontiguousarray(values, dtype=np.float32)
+    if features.ndim != 2 or features.size == 0:
+        raise InputError(f"{what} have the shape {features.shape}; expected [N, F], both at least 1.")
+    # one float64 sum a row finds NaN and infinity without a mask as large as the features
+    with np.errstate(invalid="ignore"):
+        finite = bool(np.isfinite(features.sum(axis=1, dtype=np.float64)).all())
+    if not finite:
+        raise InputError(f"{what} hold values that are not finite; look for a diverged model or a broken image.")
+    return features
 
 
 def _from_objects(labels: NDArray[np.object_], what: str) -> NDArray[np.generic]:

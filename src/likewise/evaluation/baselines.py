@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from likewise.errors import InputError
+from likewise.evaluation._checks import as_features
 
 MAX_FEATURES = 2048  # wider rows are reduced by PCA: no usual backbone is wider, pixels from 27 x 27 x 3 on are
 PCA_FEATURES = 256
@@ -54,8 +55,8 @@ def kmeans(
     """
     from threadpoolctl import threadpool_limits
 
-    train = _features(train_features, "train_features")
-    test = train if test_features is None else _features(test_features, "test_features")
+    train = as_features(train_features, "train_features")
+    test = train if test_features is None else as_features(test_features, "test_features")
     _check(train, test, num_clusters)
     reduce = _reduction(train, seed) if train.shape[1] > MAX_FEATURES else None
     if reduce is not None:
@@ -104,19 +105,6 @@ def _as_rows(batch: NDArray[Any]) -> NDArray[Any]:
     if batch.dtype != np.uint8 or batch.ndim < 2:
         raise InputError(f"images are {batch.dtype} of the shape {batch.shape}; expected uint8 [N, ...].")
     return batch.reshape(len(batch), -1)
-
-
-def _features(values: ArrayLike, what: str) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused below
-        features = np.ascontiguousarray(values, dtype=np.float32)
-    if features.ndim != 2 or features.size == 0:
-        raise InputError(f"{what} have the shape {features.shape}; expected [N, F], both at least 1.")
-    # one float64 sum a row finds NaN and infinity without a mask as large as the features
-    with np.errstate(invalid="ignore"):
-        finite = bool(np.isfinite(features.sum(axis=1, dtype=np.float64)).all())
-    if not finite:
-        raise InputError(f"{what} hold values that are not finite; look for a diverged model or a broken image.")
-    return features
 
 
 def _check(train: NDArray[np.float32], test: NDArray[np.float32], num_clusters: int) -> None:
