@@ -22,6 +22,7 @@ from likewise.evaluation import (
     pixels,
     read_labels,
 )
+from likewise.methods import METHODS
 from likewise.progress import say
 from likewise.runs import RunDirectory
 from likewise.workflow import assign
@@ -113,7 +114,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         "num_classes": len(names),
         "classes": names.tolist(),
         "rows": [
-            {"name": recipe.method.name.upper(), **cluster_scores(found, indices)},
+            {"name": METHODS[recipe.method.name][0].__name__, **cluster_scores(found, indices)},
             *({"name": name, **cluster_scores(groups[known], indices)} for name, groups in baselines),
         ],
         "confusion": confusion(found, indices, names.tolist(), num_clusters),
