@@ -102,11 +102,6 @@ class Recipe(Section):
     stage: StageChoice = Field(default_factory=StageChoice)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
 
-    @property
-    def title(self) -> str:
-        """The method as it is called in tables, such as `"CDC"` or `"CDC + self-label"`."""
-        return " + ".join(filter(None, (self.method.name.upper(), self.stage.name)))
-
     @classmethod
     def parse(cls, values: dict[str, Any], origin: str = "the recipe") -> "Recipe":
         """A recipe from nested tables.

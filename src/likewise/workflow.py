@@ -22,8 +22,8 @@ from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
-from likewise.evaluation import cluster_summary
-from likewise.inference import Embedded, embed, embed_features, layout, nearest_images
+from likewise.evaluation import cluster_geometry, cluster_summary
+from likewise.inference import Embedded, embed, embed_features, layout, nearest_images, settle_norms
 from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.methods import Method
 from likewise.models import check_backbone
@@ -210,6 +210,8 @@ def _prepare(
     count = min(recipe.training.neighbors or 0, len(store) - 1)
     if not (count or trained.prepares):
         return None
+    if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
+        settle_norms(trained.backbone, store, machine, recipe.training.batch_size, recipe.training.seed)
     features = np.array(_embedded(network, cached, store, machine).features)
     if trained.prepares:
         trained.prepare(torch.from_numpy(features))
@@ -309,6 +311,10 @@ def write_results(
         "track": track,
         "label_pretrained": track == "labels",
         "clustering": cluster_summary(table.clusters, table.probabilities),
+        "geometry": {
+            "backbone": cluster_geometry(embedded.features, table.clusters),
+            "instance": cluster_geometry(embedded.instance, table.clusters),
+        },
         "training": {
             "steps": outcome.steps,
             "epochs": outcome.epochs,

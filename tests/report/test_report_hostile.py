@@ -87,6 +87,20 @@ METRICS: list[dict[str, Any]] = [
     {"training": {"seconds": -1e300, "warnings": [HOSTILE, None, 3, ["x"]]}, "finished": HOSTILE, "data": HOSTILE},
     {"training": {"seconds": 10**400}, "clustering": {"sizes": {}, "num_empty": [[]], "deep": {"er": {"est": {}}}}},
     {"evaluations": [None, 3, {}, {"rows": [1]}, {"rows": [{"name": HOSTILE, "acc": HOSTILE}]}]},
+    {"geometry": {"backbone": HOSTILE, "instance": [HOSTILE]}},
+    {
+        "geometry": {
+            "backbone": {
+                "clusters": [HOSTILE, 10**400],
+                "spreads": [HOSTILE, -1e308],
+                "distances": [[HOSTILE, 1e308], [None, []]],
+                "min_distance": HOSTILE,
+                "mean_spread": 1e308,
+            },
+            "instance": {"clusters": [1, 2], "spreads": [1, 2], "distances": [[1], []], "silhouette": 1},
+        }
+    },
+    {"geometry": {"backbone": {"clusters": [0] * 90, "spreads": [0] * 90, "distances": [[0] * 90] * 90}}},
     {"method": HOSTILE, "backbone": HOSTILE, "track": HOSTILE, "seconds": True},
     {
         "evaluations": [

@@ -56,6 +56,20 @@ ANALYSIS = {
     },
 }
 
+GEOMETRY = {
+    "backbone": {
+        "clusters": [0, 1, 4],
+        "spreads": [1.5, 2.0, 0.5],
+        "distances": [[0, 8, 9.25], [8, 0, 4], [9.25, 4, 0]],
+        "min_distance": 4.0,
+        "mean_distance": 7.08,
+        "mean_spread": 1.33,
+        "silhouette": 0.61,
+        "davies_bouldin": 0.44,
+    },
+    "instance": {"clusters": [3], "spreads": [0.7], "distances": [[0]], "mean_spread": 0.7, "silhouette": None},
+}
+
 
 def page_of(run: RunDirectory) -> Page:
     path = write_report(run)
@@ -166,6 +180,20 @@ def test_an_analysis_without_labels_shows_what_there_is(tmp_path: Path) -> None:
     assert "parts" in page.sections()
     assert "k-NN" not in page.text
     assert "What the temperature makes of z_c" in page.text
+
+
+def test_distances_of_clusters_are_drawn_with_the_spread_on_the_diagonal(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path, metrics={"geometry": GEOMETRY}))
+    assert page.sections() == ["clusters", "map", "sizes", "geometry", "training", "settings", "skipped"]
+    cells = [tag for tag in page.named("rect") if "cell" in tag.get("class", "")]
+    assert len(cells) == 9, "one cluster alone has no map"
+    assert [tag["class"] == "cell own" for tag in cells] == np.eye(3, dtype=bool).ravel().tolist()
+    shades = [float(tag["fill-opacity"]) for tag in cells]
+    assert shades[2] == max(shades) == 1
+    for words in ("clusters 0 and 4: 9.25 apart", "cluster 1: 2 from its mean, on average", "Silhouette", "0.61"):
+        assert words in page.text
+    assert page.text.count("Mean spread within a cluster") == 2
+    assert page.text.count("Silhouette") == 1, "what has no answer is left out"
 
 
 def test_empty_clusters_are_said_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from likewise.config import TrainingConfig
 from likewise.data import load_images, open_source
-from likewise.methods.cdc import CDC, CDCConfig
+from likewise.methods import CDC, CDCConfig, Center, CenterConfig, Method
 from likewise.models.resnet9 import ResNet9
 from likewise.training import fit
 from likewise.training.batches import ImageBatches
@@ -36,16 +36,20 @@ def images() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _always_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("likewise.methods.center.RESEED_STEPS", 4)  # so that it happens
 
 
-def new_method(frame: str) -> CDC:
+def new_method(frame: str) -> Method:
     torch.manual_seed(0)
+    if frame == "center":
+        settings = CenterConfig(hidden_dim=32, projection_dim=16, reseed=True)
+        return Center(ResNet9(3, width=8), 64, CLUSTERS, settings)
     config = CDCConfig(frame=frame, hidden_dim=32, instance_dim=16, queue_size=40)  # type: ignore[arg-type]
     return CDC(ResNet9(3, width=8), 64, CLUSTERS, config)
 
 
 def run(
-    method: CDC,
+    method: Method,
     images: np.ndarray,
     folder: Path,
     epochs: int,
@@ -53,7 +57,7 @@ def run(
     resume: bool = False,
     **changes: object,
 ) -> Outcome:
-    store = load_images(open_source(images), 16)
+    store = load_images(open_source(images), 12)
     batches = ImageBatches(store, Views(ViewConfig(), 12, machine.dtype), BATCH, seed=3)
     steps = epochs * (IMAGES // BATCH)
     training = TrainingConfig(steps=steps, batch_size=BATCH, warmup_steps=2, **changes)  # type: ignore[arg-type]
@@ -72,7 +76,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(fit, "_trainer", lambda m, f, callbacks: original(m, f, [*callbacks, PressesKeys()]))
 
 
-@pytest.mark.parametrize("frame", ["in-batch", "moco-v2"])
+@pytest.mark.parametrize("frame", ["in-batch", "moco-v2", "center"])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_interrupted_and_resumed_is_the_same_to_the_bit(
     frame: str, machine: str, images: np.ndarray, tmp_path: Path
@@ -107,7 +111,7 @@ def test_lightning_does_what_a_bare_loop_does(images: np.ndarray, tmp_path: Path
     run(trained, images, tmp_path, 2, MACHINES["fp32"])
 
     method = new_method("moco-v2")
-    store = load_images(open_source(images), 16)
+    store = load_images(open_source(images), 12)
     batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
     training = TrainingConfig(steps=6, batch_size=BATCH, warmup_steps=2)
     plan, optimizer = fit.Plan.of(training), fit.build_optimizer(method, training)
@@ -144,10 +148,27 @@ def test_a_divergence_is_told_and_not_a_crash(images: np.ndarray, tmp_path: Path
         run(method, images, tmp_path, 1, MACHINES["fp32"])
 
 
+def test_a_method_has_columns_of_its_own(images: np.ndarray, tmp_path: Path) -> None:
+    run(new_method("center"), images, tmp_path, 4, MACHINES["fp32"])
+    header, *rows = (tmp_path / "log.csv").read_text().splitlines()
+    terms = "instance_loss,clustering_loss,anchor_loss,assignment_entropy"
+    assert header == f"step,epoch,seconds,lr,loss,{terms},size_entropy,largest_share"
+    assert [row.split(",")[0] for row in rows] == ["10", "12"]
+
+
+def test_a_damaged_end_of_the_log_is_cut_off_on_a_resume(images: np.ndarray, tmp_path: Path) -> None:
+    run(new_method("in-batch"), images, tmp_path, 4, MACHINES["fp32"])
+    log = tmp_path / "log.csv"
+    whole = log.read_text()
+    log.write_text(whole + "13,4,1.5,0.1\n14,4,1,1,1,1,1,1,1,1,1,1\n1")
+    run(new_method("in-batch"), images, tmp_path, 4, MACHINES["fp32"], resume=True)
+    assert log.read_text() == whole
+
+
 def test_curves_and_events_are_written(images: np.ndarray, tmp_path: Path) -> None:
     outcome = run(new_method("in-batch"), images, tmp_path, 4, MACHINES["fp32"])
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0].split(",") == fit.Curves.COLUMNS
+    assert lines[0] == "step,epoch,seconds,lr,loss,contrastive_loss,cluster_loss,size_entropy,largest_share"
     assert [line.split(",")[0] for line in lines[1:]] == ["10", "12"]
     assert list((tmp_path / "tensorboard").glob("events*"))
     assert (outcome.steps, outcome.epochs) == (12, 4)
@@ -155,7 +176,7 @@ def test_curves_and_events_are_written(images: np.ndarray, tmp_path: Path) -> No
 
 
 def test_a_budget_in_minutes_becomes_steps_that_a_recipe_can_name(images: np.ndarray, tmp_path: Path) -> None:
-    store = load_images(open_source(images), 16)
+    store = load_images(open_source(images), 12)
     batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
     training = TrainingConfig(minutes=0.05, batch_size=BATCH, warmup_steps=5)
     decided: list[Plan] = []
@@ -171,7 +192,7 @@ def test_a_budget_in_minutes_trains_what_its_recipe_trains(
     stop: int | None, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("likewise.training.callbacks.CALIBRATION_STEPS", 15)
-    store = load_images(open_source(images), 16)
+    store = load_images(open_source(images), 12)
     batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
     training = TrainingConfig(minutes=0.04, batch_size=BATCH, warmup_steps=5)
     method, plans = new_method("in-batch"), []

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from likewise.methods import CDC, Center
 from likewise.training.health import Window, findings
 
 BATCH = 256
@@ -24,7 +25,7 @@ def window(shares: list[float], images: int | None = None, **losses: float) -> W
 
 
 def kinds(looked_at: Window, progress: float = 0.5) -> set[str]:
-    return set(findings(looked_at, CHANCE, progress))
+    return set(findings(looked_at, CHANCE, progress, CDC.signs))
 
 
 @pytest.mark.parametrize("clusters", [2, 3, 10, 1000])
@@ -59,7 +60,7 @@ def test_collapse(shares: list[float]) -> None:
 
 
 def test_collapse_is_said_in_words() -> None:
-    (sentence,) = findings(window([6, *[0.4] * 9]), CHANCE, 0.5).values()
+    (sentence,) = findings(window([6, *[0.4] * 9]), CHANCE, 0.5, CDC.signs).values()
     assert sentence.startswith("the clusters are collapsing: 62% of the images are in one of 10. ")
     assert "cluster_weight" in sentence
 
@@ -73,7 +74,7 @@ def test_collapse_is_said_in_words() -> None:
     ],
 )
 def test_empty_clusters(shares: list[float], expected: str) -> None:
-    found = findings(window(shares), CHANCE, 0.5)
+    found = findings(window(shares), CHANCE, 0.5, CDC.signs)
     assert set(found) == {"empty"}
     assert found["empty"].startswith(expected)
 
@@ -91,7 +92,7 @@ def test_stuck_at_a_coin_toss(clusters: int) -> None:
     assert kinds(window([1] * clusters, cluster_loss=0.975 * uniform)) == set()
     assert (
         f"stuck at ln {clusters} = {uniform:.2f}"
-        in findings(window([1] * clusters, cluster_loss=uniform), CHANCE, 0.5)["stuck"]
+        in findings(window([1] * clusters, cluster_loss=uniform), CHANCE, 0.5, CDC.signs)["stuck"]
     )
 
 
@@ -99,7 +100,23 @@ def test_images_that_all_look_alike() -> None:
     chance = CHANCE
     assert kinds(window([1] * 10, contrastive_loss=chance)) == {"flat"}
     assert kinds(window([1] * 10, contrastive_loss=0.98 * chance)) == set()
-    assert f"pure chance, {chance:.2f}" in findings(window([1] * 10, contrastive_loss=chance), CHANCE, 0.5)["flat"]
+    assert (
+        f"pure chance, {chance:.2f}"
+        in findings(window([1] * 10, contrastive_loss=chance), CHANCE, 0.5, CDC.signs)["flat"]
+    )
+
+
+def test_a_method_has_terms_and_advice_of_its_own() -> None:
+    terms = {"cluster_loss": 0.0, "contrastive_loss": 0.0, "clustering_loss": 0.0, "anchor_loss": 0.0}
+    good = window([1] * 10, **terms, instance_loss=0.5 * CHANCE, assignment_entropy=1.0)
+    assert findings(good, CHANCE, 0.5, Center.signs) == {}
+    bad = window([1, *[0] * 9], **terms, instance_loss=CHANCE, assignment_entropy=math.log(10))
+    found = findings(bad, CHANCE, 0.5, Center.signs)
+    assert set(found) == {"collapsed", "stuck", "flat"}
+    assert "the assignment entropy is stuck at ln 10" in found["stuck"]
+    assert "the instance loss is at its value for pure chance" in found["flat"]
+    assert "--from" in found["collapsed"]
+    assert "reseed=true" in findings(window([1] * 9 + [0]), CHANCE, 0.5, Center.signs)["empty"]
 
 
 def test_several_findings_at_once() -> None:

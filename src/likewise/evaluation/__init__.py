@@ -5,6 +5,7 @@ The labels of a data set enter here and nowhere else.
 
 from likewise.evaluation.baselines import kmeans, pixels
 from likewise.evaluation.detail import confusion, per_class
+from likewise.evaluation.geometry import ClusterGeometry, cluster_geometry
 from likewise.evaluation.knn import class_leakage, knn_accuracy
 from likewise.evaluation.labels import labelled, labels_from_folders, read_labels
 from likewise.evaluation.metrics import (
@@ -27,6 +28,7 @@ from likewise.evaluation.temperature import temperature_curve
 __all__ = [
     "METRICS",
     "PUBLISHED",
+    "ClusterGeometry",
     "ClusterSummary",
     "Contingency",
     "Metric",
@@ -34,6 +36,7 @@ __all__ = [
     "ami",
     "ari",
     "class_leakage",
+    "cluster_geometry",
     "cluster_scores",
     "cluster_summary",
     "confusion",

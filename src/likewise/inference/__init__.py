@@ -4,5 +4,15 @@ from likewise.inference.embed import Embedded, embed, embed_features, embed_view
 from likewise.inference.layout import layout
 from likewise.inference.neighbors import nearest_images
 from likewise.inference.probe import linear_probe
+from likewise.inference.settle import settle_norms
 
-__all__ = ["Embedded", "embed", "embed_features", "embed_views", "layout", "linear_probe", "nearest_images"]
+__all__ = [
+    "Embedded",
+    "embed",
+    "embed_features",
+    "embed_views",
+    "layout",
+    "linear_probe",
+    "nearest_images",
+    "settle_norms",
+]

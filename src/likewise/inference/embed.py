@@ -20,8 +20,8 @@ class Embedded(NamedTuple):
     Attributes:
         rows: Which rows of the store could be read, int64 [N].
         features: Output of the backbone, float32 [N, F].
-        categorical: Cluster logits z_c of unit length, float32 [N, K].
-        instance: Instance part z_n of unit length, float32 [N, D].
+        categorical: Cluster logits, float32 [N, K].
+        instance: Instance part, of unit length, float32 [N, D].
         probabilities: Assignment probabilities, float32 [N, K].
     """
 

@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from likewise.methods.base import Method, MethodConfig, Parts, View
+from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
 from likewise.methods.cdc import CDC, CDCConfig
+from likewise.methods.center import Center, CenterConfig
 from likewise.methods.instance import MoCoV2, SimCLR
 from likewise.methods.scan import SCAN, SCANConfig
 from likewise.methods.self_label import SelfLabel, SelfLabelConfig
 
 METHODS: dict[str, tuple[Any, str]] = {
     "cdc": (CDC, "contrastive representation disentanglement: category and instance from one loss (arXiv 2306.05439)"),
+    "center": (Center, "cluster centres learned with a contrastive and an anchor loss (arXiv 2109.12714)"),
     "simclr": (SimCLR, "instance discrimination within a batch, then K-means on its features (arXiv 2002.05709)"),
     "moco-v2": (MoCoV2, "instance discrimination against a queue, then K-means on its features (arXiv 2003.04297)"),
     "scan": (SCAN, "neighbours share a cluster; starts from a run of simclr or moco-v2 (arXiv 2005.12320)"),
@@ -30,6 +32,8 @@ __all__ = [
     "SCAN",
     "STAGES",
     "CDCConfig",
+    "Center",
+    "CenterConfig",
     "Method",
     "MethodConfig",
     "MoCoV2",
@@ -37,6 +41,7 @@ __all__ = [
     "SCANConfig",
     "SelfLabel",
     "SelfLabelConfig",
+    "Signs",
     "SimCLR",
     "View",
 ]

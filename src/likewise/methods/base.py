@@ -31,6 +31,24 @@ class Parts(NamedTuple):
     projections: Float[Tensor, "B D"]
 
 
+class Signs(NamedTuple):
+    """What a run that goes wrong is seen by, and what helps then.
+
+    Attributes:
+        contrastive_term: Name of the loss term that is at `chance_loss` where no images are told apart.
+        uniform_term: Name of the term that is at ln K where all clusters are equally probable for every image.
+        collapsed: What helps where most images are in one cluster.
+        empty: What to make of clusters that are almost empty.
+        stuck: What helps where no clusters form.
+    """
+
+    contrastive_term: str = "contrastive_loss"
+    uniform_term: str = "cluster_loss"
+    collapsed: str = "A higher cluster_weight or a lower epsilon keeps them balanced"
+    empty: str = "If that stays, there may be fewer groups than -k asks for"
+    stuck: str = "A lower learning rate or assignment_temperature, or a higher cluster_weight helps"
+
+
 class Method(nn.Module, ABC):
     """A plain module that trains in a ten-line loop: `training_step`, backward, an optimiser step, `after_step`.
 
@@ -43,12 +61,14 @@ class Method(nn.Module, ABC):
         prepares: Whether `prepare` is to be called before the first step.
         concludes: Whether `conclude` is to be called after the last.
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
+        signs: By what the health of a run is seen.
     """
 
     encoder: nn.Module
     prepares: ClassVar[bool] = False
     concludes: ClassVar[bool] = False
     neighbors: ClassVar[int] = 0
+    signs: ClassVar[Signs] = Signs()
 
     @property
     def backbone(self) -> nn.Module:
@@ -68,8 +88,8 @@ class Method(nn.Module, ABC):
             views: Batches of the same images as `views` names them, row by row.
 
         Returns:
-            `"loss"`, to be minimised; its terms by name; `"logits"` [B, K] without gradient, to watch the clusters,
-            unless there are none before the training has ended.
+            `"loss"`, to be minimised; its terms by name, the same in every step; `"logits"` [B, K] without gradient,
+            to watch the clusters, unless there are none before the training has ended.
         """
 
     def after_step(self, progress: float = 0.0) -> None:

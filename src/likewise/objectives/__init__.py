@@ -8,6 +8,7 @@ Example:
     torch.Size([8, 4])
 """
 
+from likewise.objectives.centers import kl_divergence, log_student_t, student_t, target_distribution
 from likewise.objectives.clustering import balanced_cross_entropy, target_cross_entropy
 from likewise.objectives.contrastive import batch_info_nce, info_nce, nt_xent
 from likewise.objectives.scan import assignment_entropy, neighbor_consistency
@@ -18,8 +19,12 @@ __all__ = [
     "balanced_cross_entropy",
     "batch_info_nce",
     "info_nce",
+    "kl_divergence",
+    "log_student_t",
     "neighbor_consistency",
     "nt_xent",
     "sinkhorn",
+    "student_t",
     "target_cross_entropy",
+    "target_distribution",
 ]

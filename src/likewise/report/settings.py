@@ -11,7 +11,7 @@ from likewise.runs import RunDirectory
 
 _MOST_RECIPE = 20_000
 _MOST_ROWS = 80
-_APART = ("evaluations", "analysis", "training", "clustering", "machine", "warnings")
+_APART = ("evaluations", "analysis", "training", "clustering", "geometry", "machine", "warnings")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from likewise.report.clusters import OPEN_CARDS, cluster_cards
 from likewise.report.curves import curves
+from likewise.report.geometry import geometries
 from likewise.report.palette import rules
 from likewise.report.parts import knowledge
 from likewise.report.pictures import Pictures
@@ -84,6 +85,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "map": points,
         "curves": optional(lambda: curves(run.log()), [], run.log_file.name, problems),
         "sizes": cluster_sizes(assignments) if len(assignments) else None,
+        "geometries": geometries(metrics),
         "evaluations": evaluations(metrics),
         "knowledge": knowledge(metrics, maps, assignments),
         "panels": settings(recipe, metrics),

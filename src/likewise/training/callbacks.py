@@ -5,13 +5,14 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from likewise.errors import RunError
+from likewise.methods.base import Signs
 from likewise.progress import Tracker, say
 from likewise.ranks import agreed
 from likewise.runs.files import replacing
@@ -105,24 +106,14 @@ class Budget(L.Callback):
 class Curves(L.Callback):
     """Appends mean losses and the clusters' figures to log.csv and to TensorBoard, every few steps.
 
+    The columns are step, epoch, seconds, learning rate, then the method's own terms, then the clusters' figures.
+
     Args:
         path: The log; on a resume, rows of steps that will be repeated are dropped.
         plan: For the learning rate.
         num_clusters: K.
         steps_per_epoch: For the number of the epoch.
     """
-
-    COLUMNS: ClassVar[list[str]] = [
-        "step",
-        "epoch",
-        "seconds",
-        "lr",
-        "loss",
-        "contrastive_loss",
-        "cluster_loss",
-        "size_entropy",
-        "largest_share",
-    ]
 
     def __init__(self, path: Path, plan: Plan, num_clusters: int, steps_per_epoch: int) -> None:
         self.path, self.plan, self.num_clusters, self.steps_per_epoch = path, plan, num_clusters, steps_per_epoch
@@ -149,10 +140,8 @@ class Curves(L.Callback):
             with self.path.open(encoding="utf-8", newline="") as file:
                 kept = [row for row in csv.DictReader(file) if _step_of(row) <= trainer.global_step]
             self._before = float(kept[-1]["seconds"]) if kept else 0.0
-        with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
+        with replacing(self.path) as temporary:
+            _append(temporary, kept)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # a row averages over steps of its own leg only: a resume, which starts at one, writes the same rows
@@ -183,9 +172,7 @@ class Curves(L.Callback):
         self._flush()
 
     def _flush(self) -> None:
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, self.COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writerows(self._rows)
+        _append(self.path, self._rows)
         self._rows.clear()
 
 
@@ -196,10 +183,11 @@ class Health(L.Callback):
         plan: For how far the run is.
         num_clusters: K.
         chance_loss: The contrastive loss where no images are told apart.
+        signs: Of the method.
     """
 
-    def __init__(self, plan: Plan, num_clusters: int, chance_loss: float) -> None:
-        self.plan, self.num_clusters, self.chance_loss = plan, num_clusters, chance_loss
+    def __init__(self, plan: Plan, num_clusters: int, chance_loss: float, signs: Signs) -> None:
+        self.plan, self.num_clusters, self.chance_loss, self.signs = plan, num_clusters, chance_loss, signs
         self.warnings: dict[str, str] = {}
         self._window = self._new_window()
 
@@ -237,7 +225,7 @@ class Health(L.Callback):
         if few or self.plan.total_steps is None:
             return
         progress = step / self.plan.total_steps if step > self.plan.warmup_steps else 0.0
-        for kind, sentence in findings(window, self.chance_loss, progress).items():
+        for kind, sentence in findings(window, self.chance_loss, progress, self.signs).items():
             if kind not in self.warnings:
                 self.warnings[kind] = f"step {step}: {sentence}."
                 say(f"warning: {self.warnings[kind]}")
@@ -297,8 +285,18 @@ class Progress(L.Callback):
 
 
 def _step_of(row: dict[str, Any]) -> float:
-    """The step of a row of the log; infinite where a power cut left half a row."""
+    """The step of a row of the log; infinite where a power cut left half a row, or two in one."""
     try:
-        return int(row["step"]) if all(value is not None for value in row.values()) else math.inf
+        return math.inf if None in row or None in row.values() else int(row["step"])
     except ValueError:
         return math.inf
+
+
+def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Append rows of the log; the first of all brings the header with it."""
+    with path.open("a", encoding="utf-8", newline="") as file:
+        if rows:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            if not file.tell():
+                writer.writeheader()
+            writer.writerows(rows)

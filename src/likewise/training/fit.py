@@ -133,7 +133,7 @@ def train(
     if machine.compile:
         method.backbone.compile()
     curves = Curves(folder / "log.csv", plan, num_clusters, batches.steps_per_epoch)
-    health = Health(plan, num_clusters, method.chance_loss(batches.batch_size))
+    health = Health(plan, num_clusters, method.chance_loss(batches.batch_size), method.signs)
     start = checkpoint if resume and checkpoint.is_file() else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
         callbacks: list[L.Callback] = [Budget(plan, training.minutes, decided)]

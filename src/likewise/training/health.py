@@ -5,7 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-STUCK_SHARE = 0.02  # the cluster loss is "still at ln K" within this share of it
+from likewise.methods.base import Signs
+
+STUCK_SHARE = 0.02  # the assignments are "still at ln K" within this share of it
 EMPTY_SHARE = 0.2  # a cluster is "almost empty" below this share of its fair size
 
 
@@ -62,13 +64,14 @@ class Window:
         return losses | {"size_entropy": entropy, "largest_share": float(shares.max())}
 
 
-def findings(window: Window, chance_loss: float, progress: float) -> dict[str, str]:
+def findings(window: Window, chance_loss: float, progress: float, signs: Signs) -> dict[str, str]:
     """What is wrong with a run, by kind.
 
     Args:
         window: Counts since the last look.
         chance_loss: The contrastive loss where no images are told apart.
         progress: Share of the run that is done, in 0..1.
+        signs: Of the method.
 
     Returns:
         Sentences for the user; empty where nothing is wrong. Clusters may be unequal early on and are not judged then.
@@ -77,34 +80,31 @@ def findings(window: Window, chance_loss: float, progress: float) -> dict[str, s
         return {}
     found: dict[str, str] = {}
     if window.sees_clusters:
-        found |= _size_findings(window, progress)
+        found |= _size_findings(window, progress, signs)
     clusters = window.num_clusters
     uniform = math.log(clusters)
-    if progress > 0.2 and window.mean("cluster_loss") > uniform * (1 - STUCK_SHARE):
+    if progress > 0.2 and window.mean(signs.uniform_term) > uniform * (1 - STUCK_SHARE):
+        term = signs.uniform_term.replace("_", " ")
         found["stuck"] = (
-            f"no clusters have formed: the cluster loss is stuck at ln {clusters} = {uniform:.2f}, a coin toss. "
-            "A lower learning rate or assignment_temperature, or a higher cluster_weight helps"
+            f"no clusters have formed: the {term} is stuck at ln {clusters} = {uniform:.2f}, a coin toss. {signs.stuck}"
         )
-    if progress > 0.2 and window.mean("contrastive_loss") > chance_loss * (1 - STUCK_SHARE / 4):
+    if progress > 0.2 and window.mean(signs.contrastive_term) > chance_loss * (1 - STUCK_SHARE / 4):
         found["flat"] = (
-            "the network tells no images apart: the contrastive loss is at its value for "
+            f"the network tells no images apart: the {signs.contrastive_term.replace('_', ' ')} is at its value for "
             f"pure chance, {chance_loss:.2f}. "
             "A lower learning rate helps, or there are too few images"
         )
     return found
 
 
-def _size_findings(window: Window, progress: float) -> dict[str, str]:
+def _size_findings(window: Window, progress: float, signs: Signs) -> dict[str, str]:
     counts, clusters = window.counts, window.num_clusters
     figures, fair = window.figures(), int(counts.sum()) / clusters
     if figures["largest_share"] > max(0.5, 3 / clusters) or figures["size_entropy"] < 0.5:
         return {
             "collapsed": f"the clusters are collapsing: {figures['largest_share']:.0%} of the images are in one of "
-            f"{clusters}. A higher cluster_weight or a lower epsilon keeps them balanced"
+            f"{clusters}. {signs.collapsed}"
         }
     if progress > 0.3 and fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
-        return {
-            "empty": f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. "
-            "If that stays, there may be fewer groups than -k asks for"
-        }
+        return {"empty": f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. {signs.empty}"}
     return {}
