@@ -161,7 +161,7 @@ def test_train_takes_a_recipe_and_other_images(
         (["train", "fashion-mnist-demo", "-o", "run"], 2, "--data PATH"),
         (["train", "--from", "nowhere", "-o", "run"], 2, "no run in nowhere"),
         (
-            [*"train cifar10-cpu --data PHOTOS --stage self-label -o run --set training.batch_size=16".split()],  # noqa: SIM905
+            ["train", "cifar10-cpu", "--data", "PHOTOS", "--stage", "self-label", "-o", "run"],
             2,
             "--from RUN",
         ),

@@ -36,7 +36,7 @@ class StageDefaults:
 
 
 STAGE_DEFAULTS: dict[str, StageDefaults] = {
-    # SCAN's rate and decay (arXiv 2005.12320), with AdamW for its Adam
+    # SCAN's rate and decay (arXiv 2005.12320), with AdamW for its Adam; there is no second view for a neighbour
     "self-label": StageDefaults(
         views="strong",
         minutes=3.0,

@@ -98,12 +98,12 @@ def cluster(
     if not resume:
         run.require_new()
     wait()  # else one process finds what a faster one has begun to write
+    method_config(recipe)
+    stage_config(recipe)
     source = open_source(data)
     # what is sure to fail should do so before thousands of images are decoded
     check_counts(recipe, len(source))
     recipe = with_model(recipe, source)
-    method_config(recipe)
-    stage_config(recipe)
     start = _start_run(recipe, run, resume)
     check_backbone(recipe.model.backbone, initial_weights(recipe))
     run.require_writable()

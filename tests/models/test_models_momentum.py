@@ -64,3 +64,13 @@ def test_network_without_weights():
     encoder = MomentumEncoder(nn.Identity())
     encoder.update(nn.Identity(), 0.9)
     assert torch.equal(encoder(torch.ones(2)), torch.ones(2))
+
+
+def test_running_statistics_follow_where_that_is_asked_for():
+    source, average = nn.BatchNorm1d(2), MomentumEncoder(nn.BatchNorm1d(2))
+    source.running_mean.fill_(1.0)
+    average.update(source, 0.75)
+    assert average.module.running_mean.tolist() == [0, 0]
+    average.update(source, 0.75, buffers=True)
+    assert average.module.running_mean.tolist() == [0.25, 0.25]
+    assert average.module.num_batches_tracked.item() == 0

@@ -31,9 +31,10 @@ class SelfLabelConfig(MethodConfig):
 class SelfLabel(Method):
     """Trains the strong view of an image on the cluster of the plain one, wherever that cluster is sure.
 
-    Labels come from a moving average of the network, which is also what the stage leaves behind. The average sees plain
-    images and nothing else: its batch norm keeps their statistics, which strong views would distort, and its answers
-    are close to those of the final network. Labels from the network that learns would follow its own mistakes.
+    Labels come from a moving average of the network in evaluation mode, which is also what the stage leaves behind:
+    they are what the finished run would say, whatever else is in the batch, and do not follow every step of the
+    network that learns. Running statistics are averaged along: weights that learned from strong views belong with them,
+    and batch norm on plain images alone gave worse clusters.
 
     Args:
         method: Of a finished run; trained in place.
@@ -58,12 +59,17 @@ class SelfLabel(Method):
     def __init__(self, method: Method, config: SelfLabelConfig) -> None:
         super().__init__()
         self.method, self.config = method, config
-        self.teacher = MomentumEncoder(method)
+        self.teacher = MomentumEncoder(method).eval()
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
     def encoder(self) -> nn.Module:  # type: ignore[override]
         return self.method.encoder
+
+    def train(self, mode: bool = True) -> "SelfLabel":
+        super().train(mode)
+        self.teacher.eval()
+        return self
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -96,7 +102,8 @@ class SelfLabel(Method):
     def after_step(self, progress: float = 0.0) -> None:
         steps = cast(Tensor, self.steps)
         # the average is short at first and grows with the run: 1,000 steps of memory would outlast a short one
-        self.teacher.update(self.method, ((1 + steps) / (10 + steps)).clamp(max=self.config.ema))
+        momentum = ((1 + steps) / (10 + steps)).clamp(max=self.config.ema)
+        self.teacher.update(self.method, momentum, buffers=True)
         steps += 1
 
     @torch.no_grad()
@@ -166,7 +173,7 @@ class SelfLabel(Method):
 
     def restart(self) -> None:
         self.method.restart()
-        self.teacher = MomentumEncoder(self.method)
+        self.teacher = MomentumEncoder(self.method).eval()
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
         return self.method.parts_of(features)

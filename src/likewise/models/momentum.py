@@ -26,10 +26,18 @@ class MomentumEncoder(nn.Module):
         return self.module(*args)
 
     @torch.no_grad()
-    def update(self, module: nn.Module, momentum: float | Tensor) -> None:
+    def update(self, module: nn.Module, momentum: float | Tensor, buffers: bool = False) -> None:
         """Move towards `module`: own = momentum * own + (1 - momentum) * other.
 
-        Buffers are left alone: the copy's batch norm keeps its own running statistics.
+        Args:
+            module: Where to.
+            momentum: How much of the own weights stays, in 0..1.
+            buffers: Whether running statistics move along, for a copy in evaluation mode. Otherwise they are left
+                alone: the copy's batch norm keeps its own.
         """
         for own, other in zip(self.module.parameters(), module.parameters(), strict=True):
             own.lerp_(other, 1 - momentum)
+        if buffers:
+            for own, other in zip(self.module.buffers(), module.buffers(), strict=True):
+                if own.is_floating_point():
+                    own.lerp_(other, 1 - momentum)
