@@ -61,6 +61,11 @@ def method_config(recipe: Recipe) -> MethodConfig:
     return _validated(METHODS[recipe.method.name][0].Config, recipe.method)
 
 
+def title(recipe: Recipe) -> str:
+    """The method as tables call it, such as `"CDC"` or `"CDC + self-label"`."""
+    return " + ".join(filter(None, (METHODS[recipe.method.name][0].__name__, recipe.stage.name)))
+
+
 def stage_config(recipe: Recipe) -> MethodConfig | None:
     """The validated settings of the recipe's stage; None where it has none.
 

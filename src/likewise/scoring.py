@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from likewise.assembly import title
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, open_source
 from likewise.evaluation import cluster_scores, confusion, kmeans, per_class, pixels
 from likewise.labelling import classes_by_name, known_classes
-from likewise.methods import METHODS
 from likewise.progress import say
 from likewise.runs import RunDirectory
 from likewise.workflow import assign, reopen
@@ -103,7 +103,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         "num_classes": len(names),
         "classes": names.tolist(),
         "rows": [
-            {"name": _title(recipe), **cluster_scores(found, indices)},
+            {"name": title(recipe), **cluster_scores(found, indices)},
             *({"name": name, **cluster_scores(groups[known], indices)} for name, groups in baselines),
         ],
         "confusion": confusion(found, indices, names.tolist(), num_clusters),
@@ -111,11 +111,6 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     }
     _record(run, evaluation)
     return evaluation
-
-
-def _title(recipe: Recipe) -> str:
-    """The method as tables call it, such as `"CDC"` or `"CDC + self-label"`."""
-    return " + ".join(filter(None, (METHODS[recipe.method.name][0].__name__, recipe.stage.name)))
 
 
 def _new_images(run: RunDirectory, source: ImageSource | None) -> tuple[Scored, Pixels]:

@@ -17,6 +17,7 @@ from likewise.assembly import (
     method_config,
     stage_config,
     start_from,
+    title,
 )
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, load_images, open_source
@@ -179,7 +180,7 @@ def _network_words(recipe: Recipe) -> str:
     how = "frozen" if recipe.model.frozen else "from scratch" if recipe.model.weights == "none" else "fine-tuned"
     if recipe.model.start:
         how += f", from the run in {recipe.model.start}"
-    return f"{recipe.title} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
+    return f"{title(recipe)} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
 
 
 def _warn_of_labels(track: str) -> None:
@@ -307,7 +308,7 @@ def write_results(
     write_skipped(run, store)  # of a set that is not in memory, an image may have become unreadable meanwhile
     metrics: dict[str, Any] = {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "method": recipe.title,
+        "method": title(recipe),
         "track": track,
         "label_pretrained": track == "labels",
         "clustering": cluster_summary(table.clusters, table.probabilities),
