@@ -126,7 +126,7 @@ def test_a_batch_that_was_asked_for_stays() -> None:
     ("given", "steps", "minutes"),
     [
         ({}, None, 10.0),
-        ({"model.weights": "pretrained"}, 2000, None),
+        ({"model.weights": "pretrained"}, 500, None),
         ({"training.minutes": 3}, None, 3.0),
         ({"model.weights": "pretrained", "training.minutes": 3}, None, 3.0),
         ({"training.steps": 7}, 7, None),
@@ -185,6 +185,8 @@ def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
     [
         ({}, 0),
         ({"model.frozen": True}, 20),
+        ({"model.frozen": True, "method.num_clusters": 40}, 5),
+        ({"model.frozen": True, "method.num_clusters": 400}, 1),
         ({"method.name": "scan", "model.start": "run"}, 20),
         ({"method.name": "scan", "model.start": "run", "training.neighbors": 5}, 5),
         ({"method.name": "scan", "model.start": "run", "stage.name": "self-label"}, 0),
@@ -220,3 +222,16 @@ def test_what_is_set_stays_in_a_stage() -> None:
     recipe = with_budget(decided(32, **asked), 1000)
     assert (recipe.training.optimizer, recipe.training.learning_rate) == ("sgd", 0.3)
     assert recipe.views == VIEWS["strong"][0].model_copy(update={"flip": 0.0})
+
+
+def test_what_the_method_suggests_gives_way_to_what_is_set() -> None:
+    softer = {"temperature": 0.5, "assignment_temperature": 0.205, "epsilon": 0.1025}
+    assert decided(32).method.settings == softer
+    given = decided(32, **{"method.settings.epsilon": 0.3, "method.settings.hidden_dim": 8}).method.settings
+    assert given == softer | {"epsilon": 0.3, "hidden_dim": 8}
+
+
+def test_frozen_backbones_train_for_five_epochs_in_large_sets() -> None:
+    recipe = decided(32, **{"model.frozen": True})
+    assert with_budget(recipe, 1000).training.steps == 500
+    assert with_budget(recipe, 256_000).training.steps == 5000

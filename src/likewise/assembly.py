@@ -126,7 +126,8 @@ def build_network(recipe: Recipe) -> Network:
 def build_trained(network: Network, recipe: Recipe) -> Method:
     """What is trained: the network's method, or the stage of the recipe around it."""
     config = stage_config(recipe)
-    return network.method if config is None else STAGES[recipe.stage.name][0](network.method, config)
+    stage: Any = STAGES[recipe.stage.name][0] if config is not None else None
+    return network.method if stage is None else stage(network.method, config)
 
 
 def load_network(recipe: Recipe, path: Path) -> Network:

@@ -14,8 +14,9 @@ PRETRAINED_SIZE = 224  # px; what most published weights were trained at
 SMALL = 64  # px; up to here a network keeps the resolution for longer
 LARGEST_BATCH = 1024  # that is chosen unasked; larger ones may not fit into memory
 SCRATCH_MINUTES = 10.0
-FROZEN_STEPS = 2000
-FROZEN_NEIGHBORS = 20
+FROZEN_STEPS = 500  # at least; more of them overfit small sets
+FROZEN_EPOCHS = 5  # at least, which is more than that in large sets
+FROZEN_NEIGHBORS = 20  # at most
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ STAGE_DEFAULTS: dict[str, StageDefaults] = {
 
 
 def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
-    """The recipe with its backbone, weights, image size and views decided.
+    """The recipe with its backbone, weights, image size, views and method's settings decided.
 
     Args:
         recipe: What the user asked for.
@@ -65,6 +66,8 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
+    method = METHODS[recipe.method.name][0]
+    recipe.method.settings = method.suggest(recipe.method.num_clusters, model.frozen) | recipe.method.settings
     # what was set stays; the rest comes from the set of views that suits the images
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
     stage = STAGE_DEFAULTS.get(recipe.stage.name)
@@ -107,7 +110,7 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
     if training.neighbors is None:
         own = 0 if recipe.stage.name else METHODS[recipe.method.name][0].neighbors
-        training.neighbors = own or (FROZEN_NEIGHBORS if recipe.model.frozen else 0)
+        training.neighbors = own or (_frozen_neighbors(num_images, clusters) if recipe.model.frozen else 0)
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):
         raise InputError(
             "neighbours as positives need features that mean something: start from a run (--from RUN), "
@@ -115,12 +118,18 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         )
     if training.steps is None and training.epochs is None and training.minutes is None:
         if recipe.model.frozen:
-            training.steps = stage.steps if stage else FROZEN_STEPS
+            enough = FROZEN_EPOCHS * (num_images // training.batch_size)
+            training.steps = stage.steps if stage else max(FROZEN_STEPS, enough)
         else:
             training.minutes = stage.minutes if stage else SCRATCH_MINUTES
     if training.steps is None and training.epochs is not None:
         training.steps = max(1, round(training.epochs * (num_images // training.batch_size)))
     return recipe
+
+
+def _frozen_neighbors(num_images: int, clusters: int) -> int:
+    """How many of the nearest images may stand in for an image: of a cluster of fair size, at most a fifth."""
+    return min(max(num_images // (5 * clusters), 1), FROZEN_NEIGHBORS)
 
 
 def check_counts(recipe: Recipe, num_images: int) -> None:

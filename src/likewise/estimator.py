@@ -32,7 +32,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         backbone: `"auto"`, a name of `likewise list backbones`, or any model of timm.
         weights: `"auto"`, `"none"`, `"pretrained"` or a weights file. With weights, the backbone is frozen.
         image_size: Side in pixels; 0 decides it from the images.
-        minutes: Train for about this long. By default 10 minutes from scratch, 2,000 steps on a frozen backbone.
+        minutes: Train for about this long. By default 10 minutes from scratch, 500 steps or more on a frozen backbone.
         epochs: Train for this many passes instead.
         batch_size: Images in a step; 0 decides it from their number.
         settings: Any other setting of a recipe by dotted name, such as `{"method.settings.temperature": 0.1}`.

@@ -84,8 +84,8 @@ def gather(rows: "Tensor") -> "Tensor":
             return torch.cat(parts)
 
         @staticmethod
-        def backward(ctx: Any, gradient: "Tensor") -> "Tensor":
-            total = gradient.clone(memory_format=torch.contiguous_format)
+        def backward(ctx: Any, *gradients: "Tensor") -> "Tensor":
+            total = gradients[0].clone(memory_format=torch.contiguous_format)
             torch.distributed.all_reduce(total)
             return total.chunk(world_size())[rank()]
 

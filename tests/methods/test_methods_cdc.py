@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from likewise.evaluation import accuracy
 from likewise.methods import CDC, METHODS, CDCConfig
-from likewise.methods.cdc import largest_confidence
+from likewise.methods.cdc import largest_confidence, sharpest_temperature
 from likewise.objectives import batch_info_nce, info_nce, nt_xent, sinkhorn, target_cross_entropy
 
 FRAMES = ["in-batch", "moco-v2", "moco-v3"]
@@ -318,6 +318,19 @@ def test_largest_confidence_is_the_maximum(num_clusters, temperature):
     bound = largest_confidence(num_clusters, temperature)
     assert probabilities[:, 0].max().item() <= bound + 1e-12
     assert probabilities[:, 0].max().item() == pytest.approx(bound, rel=1e-5)
+
+
+@pytest.mark.parametrize("num_clusters", [2, 10, 1000])
+def test_the_sharpest_temperature_just_gives_the_confidence(num_clusters):
+    temperature = sharpest_temperature(num_clusters, 0.95)
+    assert largest_confidence(num_clusters, temperature) == pytest.approx(0.95)
+
+
+def test_suggestions_are_settings():
+    for method, _ in METHODS.values():
+        for frozen in (False, True):
+            method.Config(**method.suggest(10, frozen))
+    assert CDC.suggest(10, False) == {"temperature": 0.5, "assignment_temperature": 0.205, "epsilon": 0.1025}
 
 
 def test_a_threshold_of_99_percent_needs_a_low_temperature():

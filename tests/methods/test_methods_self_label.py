@@ -256,3 +256,12 @@ def test_a_bare_loop_makes_the_groups_purer():
     assert accuracy(result.assign(images).argmax(dim=1).numpy(), classes.numpy()) >= 0.95
     assert result.probabilities(result.assign(images)).amax(dim=1).mean().item() > before
     assert math.isfinite(before)
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(0.1, 0.99), (0.155, 0.99), (0.205, 0.9026), (0.5, 0.4533)])
+def test_the_threshold_that_is_chosen_can_be_reached(temperature, expected):
+    method = CDC(nn.Flatten(), 12, 10, CDCConfig(assignment_temperature=temperature, hidden_dim=4))
+    stage = SelfLabel(method, SelfLabelConfig())
+    assert stage.threshold == pytest.approx(expected, abs=1e-3)
+    assert stage.threshold < method.largest_confidence
+    assert SelfLabel(method, SelfLabelConfig(threshold=0.7)).threshold == 0.7

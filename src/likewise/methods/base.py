@@ -1,7 +1,7 @@
 """What every method offers, and nothing of how it is trained."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -91,6 +91,16 @@ class Method(nn.Module, ABC):
             `"loss"`, to be minimised; its terms by name, the same in every step; `"logits"` [B, K] without gradient,
             to watch the clusters, unless there are none before the training has ended.
         """
+
+    @classmethod
+    def suggest(cls, num_clusters: int, frozen: bool) -> dict[str, Any]:
+        """Settings that suit the task better than the defaults, for where nobody has set them.
+
+        Args:
+            num_clusters: K, at least 2.
+            frozen: Whether the backbone is frozen.
+        """
+        return {}
 
     def after_step(self, progress: float = 0.0) -> None:
         """What follows an optimiser step, such as a queue or a momentum encoder that moves on.

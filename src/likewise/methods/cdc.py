@@ -1,7 +1,7 @@
 """CDC: one network, whose output is a category and an instance (arXiv 2306.05439)."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,11 @@ from likewise.methods.base import Method, Parts
 from likewise.methods.frames import Encoder, FrameConfig, build_frame
 from likewise.objectives import sinkhorn, target_cross_entropy
 
+SUREST = 0.95  # probability that an image can reach, where t2 is chosen by the number of clusters
+
 
 class CDCConfig(FrameConfig):
-    """Settings of CDC. The defaults suit short training on small machines; every ablation of the paper is a setting."""
+    """Settings of CDC, the paper's where it gives them; every ablation of the paper is a setting."""
 
     assignment_temperature: float = Field(default=0.1, gt=0, description="t2, of the cluster probabilities")
     epsilon: float = Field(default=0.05, gt=0, description="Sinkhorn regularisation of the balanced targets")
@@ -57,6 +59,16 @@ class CDC(Method):
         self.config, self.num_clusters = config, num_clusters
         self.encoder = Encoder(backbone, num_features, num_clusters, config)
         self.frame = build_frame(self.encoder, config, num_clusters)
+
+    @classmethod
+    def suggest(cls, num_clusters: int, frozen: bool) -> dict[str, Any]:
+        """Softer losses than the paper's, which short runs and frozen backbones need (docs/log.md has the figures).
+
+        A hard assignment of a small batch is mostly noise, and a head that follows it never gets away from it. How hard
+        it is depends on K as well: t2 is chosen so that a probability can reach `SUREST` with any number of clusters.
+        """
+        temperature = round(sharpest_temperature(num_clusters, SUREST), 3)
+        return {"temperature": 0.5, "assignment_temperature": temperature, "epsilon": round(temperature / 2, 4)}
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         contrastive, swapped = self.frame(self.encoder, *views)
@@ -119,3 +131,21 @@ def largest_confidence(num_clusters: int, temperature: float) -> float:
     """
     spread = math.sqrt(num_clusters / (num_clusters - 1))
     return 1 / (1 + (num_clusters - 1) * math.exp(-spread / temperature))
+
+
+def sharpest_temperature(num_clusters: int, confidence: float) -> float:
+    """The temperature at which a unit-norm logit vector can just give a cluster this probability.
+
+    Args:
+        num_clusters: K >= 2.
+        confidence: In 1/K..1, both exclusive.
+
+    Returns:
+        t2 with `largest_confidence(num_clusters, t2) == confidence`.
+
+    Example:
+        >>> [round(sharpest_temperature(clusters, 0.95), 3) for clusters in (2, 10, 100, 1000)]
+        [0.48, 0.205, 0.133, 0.102]
+    """
+    odds = confidence / (1 - confidence)
+    return math.sqrt(num_clusters / (num_clusters - 1)) / math.log((num_clusters - 1) * odds)

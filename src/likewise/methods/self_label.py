@@ -15,13 +15,21 @@ from likewise.objectives import balanced_cross_entropy
 from likewise.progress import say
 from likewise.ranks import gather
 
+USUAL_THRESHOLD = 0.99  # of the paper
+RELATIVE_THRESHOLD = 0.95  # of the largest possible confidence, where that is out of reach
 BLOCK = 4096  # images looked at together before the training
 
 
 class SelfLabelConfig(MethodConfig):
     """Settings of self-labelling."""
 
-    threshold: float = Field(default=0.99, gt=0, lt=1, description="images with a larger probability get a label")
+    threshold: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="images with a larger probability get a label; by default 0.99, or at most 0.95 of the largest "
+        "probability that the method can give",
+    )
     ema: float = Field(default=0.999, ge=0, lt=1, description="momentum of the average that labels and is kept")
     allow_fewer_clusters: bool = Field(
         default=False, description="train even if some clusters have no image with a label, and are likely to vanish"
@@ -59,6 +67,9 @@ class SelfLabel(Method):
     def __init__(self, method: Method, config: SelfLabelConfig) -> None:
         super().__init__()
         self.method, self.config = method, config
+        reachable = method.largest_confidence
+        usual = USUAL_THRESHOLD if reachable > USUAL_THRESHOLD else RELATIVE_THRESHOLD * reachable
+        self.threshold = usual if config.threshold is None else config.threshold
         self.teacher = MomentumEncoder(method).eval()
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
@@ -78,7 +89,7 @@ class SelfLabel(Method):
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         plain, strong = views
         confidences, labels = gather(self._labels(plain)).max(dim=1)
-        chosen = confidences > self.config.threshold
+        chosen = confidences > self.threshold
         logits = gather(self.method.assign(strong))
         loss = balanced_cross_entropy(self._logarithms(logits), labels, chosen)
         return {
@@ -125,7 +136,7 @@ class SelfLabel(Method):
         probabilities = torch.cat(blocks)
         confidences, labels = probabilities.max(dim=1)
         surest = torch.zeros(probabilities.shape[1]).scatter_reduce(0, labels, confidences, "amax")
-        threshold = self.config.threshold
+        threshold = self.threshold
         confident, clusters = int((confidences > threshold).sum()), int((surest > threshold).sum())
         if confident == 0:
             raise InputError(self._none_is_sure(surest))
@@ -137,7 +148,7 @@ class SelfLabel(Method):
         )
 
     def _none_is_sure(self, surest: Float[Tensor, " K"]) -> str:
-        threshold, ceiling, clusters = self.config.threshold, self.method.largest_confidence, len(surest)
+        threshold, ceiling, clusters = self.threshold, self.method.largest_confidence, len(surest)
         found = f"the largest of these images is {float(surest.max()):.4f}"
         # one that every cluster reaches, unless there are empty ones
         lower = f"--set stage.settings.threshold={_below(float(surest.min() or surest.max()))}"
@@ -156,7 +167,7 @@ class SelfLabel(Method):
         )
 
     def _fewer_clusters(self, surest: Float[Tensor, " K"]) -> str:
-        missing, empty = int((surest <= self.config.threshold).sum()), int((surest == 0).sum())
+        missing, empty = int((surest <= self.threshold).sum()), int((surest == 0).sum())
         if empty:
             way_out = f"{empty:,} of them {'has' if empty == 1 else 'have'} no image at all, at any threshold. To go on"
         else:
@@ -164,7 +175,7 @@ class SelfLabel(Method):
             way_out = f"Lower the threshold (all have one at --set stage.settings.threshold={least}), or to go on"
         return (
             f"{missing:,} of {len(surest):,} clusters {'has' if missing == 1 else 'have'} no image with a confidence "
-            f"above {self.config.threshold:g}, and would be lost in the training. {way_out} with fewer clusters, give "
+            f"above {self.threshold:g}, and would be lost in the training. {way_out} with fewer clusters, give "
             "--set stage.settings.allow_fewer_clusters=true."
         )
 

@@ -66,7 +66,7 @@ def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.
         from timm.optim.lars import Lars
 
         # biases and norms take plain steps: their norms say nothing of how far to go (arXiv 1708.03888)
-        return Lars(groups, lr=training.learning_rate, momentum=training.momentum)
+        return Lars(groups, lr=training.learning_rate, momentum=training.momentum)  # type: ignore[arg-type]
     return torch.optim.SGD(
         groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.momentum > 0
     )
