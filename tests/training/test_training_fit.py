@@ -1,7 +1,9 @@
 """Training through Lightning: the same as a bare loop in result, resumable to the bit, and it says what goes wrong."""
 
 import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -192,6 +194,9 @@ def test_a_budget_in_minutes_trains_what_its_recipe_trains(
     stop: int | None, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("likewise.training.callbacks.CALIBRATION_STEPS", 15)
+    # a clock that goes on at every look: how fast this machine is today does not matter
+    ticks = count(step=0.01)
+    monkeypatch.setattr("likewise.training.callbacks.time", SimpleNamespace(monotonic=lambda: next(ticks)))
     store = load_images(open_source(images), 12)
     batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
     training = TrainingConfig(minutes=0.04, batch_size=BATCH, warmup_steps=5)
