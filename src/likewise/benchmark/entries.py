@@ -42,12 +42,26 @@ class Entry:
 # SCAN's own optimiser and rate (arXiv 2005.12320): a head on finished features wants small steps
 SCAN_STAGE = Stage(0.3, ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-4"))
 
+# the centres start where K-means finds clusters, which takes features that mean something
+CENTER_STAGES = (
+    Stage(
+        0.5,
+        (
+            "method.name=center",
+            "method.settings.clustering_weight=0",
+            "method.settings.anchor_weight=0",
+        ),
+    ),
+    Stage(0.5, ("method.name=center",)),
+)
+
 _ENTRIES = (
     Entry("kmeans-pixels", "K-means on pixels"),
     Entry("spectral-pixels", "spectral clustering on pixels, on a graph of at most 5,000 images"),
     Entry("simclr", "SimCLR, then K-means on its features", (Stage(1.0, ("method.name=simclr",)),)),
     Entry("moco-v2", "MoCo v2, then K-means on its features", (Stage(1.0, ("method.name=moco-v2",)),)),
     Entry("scan", "SimCLR for .7 of the budget, then SCAN", (Stage(0.7, ("method.name=simclr",)), SCAN_STAGE)),
+    Entry("center", "cluster centres, after half of the budget without them", CENTER_STAGES),
     Entry("cdc", "CDC", (Stage(1.0, ("method.name=cdc",)),)),
 )
 ENTRIES = {entry.name: entry for entry in _ENTRIES}

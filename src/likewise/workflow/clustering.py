@@ -1,9 +1,7 @@
-"""The jobs, end to end: cluster, assign, evaluate. Command line and estimator both call these."""
+"""Group images: train, assign, write the run directory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +11,6 @@ from likewise.assembly import (
     build_network,
     build_trained,
     initial_weights,
-    load_network,
     method_config,
     stage_config,
     start_from,
@@ -23,25 +20,22 @@ from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, load_images, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
-from likewise.evaluation import cluster_geometry, cluster_summary
-from likewise.inference import Embedded, embed, embed_features, layout, nearest_images, settle_norms
+from likewise.inference import Embedded, embed, embed_features, nearest_images, settle_norms
 from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.methods import Method
 from likewise.models import check_backbone
 from likewise.progress import format_seconds, say
 from likewise.ranks import connect, rank, wait, world_size
-from likewise.runs import Assignments, RunDirectory
-from likewise.runs.assignments import write_thumbnails
+from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
 from likewise.training.batches import Batches, FeatureBatches, ImageBatches, Neighbors
 from likewise.training.fit import Outcome, train
-from likewise.training.machine import Machine, choose_machine, machine_facts, peak_memory_mb
+from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
 from likewise.views import Views
+from likewise.workflow.results import write_results, write_skipped
 
-MOST_THUMBNAILS = 10_000
 MOST_OBSERVED = 2000  # images that are assigned each time where a training is observed
-THUMBNAIL_SIZE = 96  # px
 
 
 @dataclass(frozen=True)
@@ -275,133 +269,3 @@ def _train(
         f"{outcome.images_per_second:,.0f} images/s"
     )
     return outcome
-
-
-def write_skipped(run: RunDirectory, store: ImageStore) -> None:
-    """List the images that could not be read, with the reason."""
-    run.write_skipped([(skipped.name, skipped.reason) for skipped in store.skipped])
-
-
-def write_results(
-    run: RunDirectory,
-    store: ImageStore,
-    embedded: Embedded,
-    recipe: Recipe,
-    machine: Machine,
-    outcome: Outcome,
-    track: str,
-) -> None:
-    """Write features, thumbnails, assignments and, last, the numbers that make the run complete."""
-    for part, values in (
-        ("backbone", embedded.features),
-        ("categorical", embedded.categorical),
-        ("instance", embedded.instance),
-    ):
-        run.write_features(part, values)
-    say("laying out the map")
-    positions = layout(np.concatenate([embedded.categorical, embedded.instance], axis=1), recipe.training.seed)
-    names = [store.names[row] for row in embedded.rows]
-    plain = Assignments.from_probabilities(names, embedded.probabilities)
-    table = Assignments(names, plain.clusters, plain.confidence, plain.probabilities, positions)
-    table.write(run.assignments_file)
-    _write_thumbnails(run, store, embedded.rows, table)
-    write_skipped(run, store)  # of a set that is not in memory, an image may have become unreadable meanwhile
-    metrics: dict[str, Any] = {
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "method": title(recipe),
-        "track": track,
-        "label_pretrained": track == "labels",
-        "clustering": cluster_summary(table.clusters, table.probabilities),
-        "geometry": {
-            "backbone": cluster_geometry(embedded.features, table.clusters),
-            "instance": cluster_geometry(embedded.instance, table.clusters),
-        },
-        "training": {
-            "steps": outcome.steps,
-            "epochs": outcome.epochs,
-            "seconds": round(outcome.seconds, 1),
-            "images_per_second": round(outcome.images_per_second, 1),
-            "peak_memory_mb": round(peak_memory_mb()),
-            "warnings": outcome.warnings,
-        },
-        "machine": machine_facts(machine),
-        "evaluations": [],
-    }
-    run.write_metrics(metrics)
-
-
-def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, table: Assignments) -> None:
-    """Small pictures of a sample of the images, in which every cluster's surest and least sure ones are."""
-    typical = [table.members(k) for k in range(table.num_clusters)]
-    shown = np.concatenate([members[np.r_[: min(24, len(members)), -min(12, len(members)) : 0]] for members in typical])
-    others = np.random.default_rng(0).permutation(len(rows))
-    chosen = np.unique(np.concatenate([shown, others[: max(MOST_THUMBNAILS - len(shown), 0)]]))
-
-    def pictures() -> Any:
-        for start in range(0, len(chosen), 64):
-            for image in store.read(rows[chosen[start : start + 64]]):
-                yield _reduced(image.permute(1, 2, 0).numpy())
-
-    write_thumbnails(run.thumbnails_file, chosen, pictures())
-
-
-def _reduced(image: np.ndarray) -> np.ndarray:
-    if len(image) <= THUMBNAIL_SIZE:
-        return image
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(image.squeeze()).resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX))
-
-
-def open_network(run: RunDirectory) -> tuple[Recipe, Network, Machine]:
-    """Recipe and network of a finished run, and how to compute with them on this machine."""
-    run.require_complete()
-    recipe = Recipe.read(run.recipe_file)
-    # on a machine without bf16 instructions, fp32 is the faster one and gives the same clusters
-    machine = choose_machine("fp32" if recipe.training.precision == "fp32" else "auto", compile=False)
-    return recipe, load_network(recipe, run.model_file), machine
-
-
-def assign(run: RunDirectory, data: object, strict: bool = False) -> tuple[Assignments, ImageStore, Embedded]:
-    """The clusters of new images.
-
-    Args:
-        run: A finished run.
-        data: Whatever `likewise.data.open_source` takes; one image is enough.
-        strict: Stop at the first image that cannot be read.
-
-    Returns:
-        Their assignments, the images, and what the network says of them.
-    """
-    recipe, network, machine = open_network(run)
-    source, settings = open_source(data), recipe.data
-    memory = int(settings.memory_gb * 2**30)
-    store = load_images(source, settings.image_size, memory_bytes=memory, strict=strict, channels=settings.channels)
-    embedded = embed(network, store, machine)
-    names = [store.names[row] for row in embedded.rows]
-    return Assignments.from_probabilities(names, embedded.probabilities), store, embedded
-
-
-def reopen(recipe: Recipe, names: list[str]) -> tuple[ImageStore, np.ndarray] | None:
-    """The images of a run itself, from where they were, if all of them are still there.
-
-    Args:
-        recipe: Of the run.
-        names: What its images are called, [N].
-
-    Returns:
-        The images, and which row each name has, int64 [N]; None where an image is missing.
-    """
-    settings = recipe.data
-    if not settings.source:
-        return None
-    memory = int(settings.memory_gb * 2**30)
-    try:
-        source = open_source(settings.source)
-        store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
-    except InputError:
-        return None
-    places = {name: row for row, name in enumerate(store.names)}
-    if not all(name in places for name in names):
-        return None
-    return store, np.array([places[name] for name in names])

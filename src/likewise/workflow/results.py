@@ -1,0 +1,96 @@
+"""Writing what a training has made into the run directory."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from likewise.assembly import title
+from likewise.config import Recipe
+from likewise.data import ImageStore
+from likewise.evaluation import cluster_geometry, cluster_summary
+from likewise.inference import Embedded, layout
+from likewise.progress import say
+from likewise.runs import Assignments, RunDirectory
+from likewise.runs.assignments import write_thumbnails
+from likewise.training.fit import Outcome
+from likewise.training.machine import Machine, machine_facts, peak_memory_mb
+
+MOST_THUMBNAILS = 10_000
+THUMBNAIL_SIZE = 96  # px
+
+
+def write_skipped(run: RunDirectory, store: ImageStore) -> None:
+    """List the images that could not be read, with the reason."""
+    run.write_skipped([(skipped.name, skipped.reason) for skipped in store.skipped])
+
+
+def write_results(
+    run: RunDirectory,
+    store: ImageStore,
+    embedded: Embedded,
+    recipe: Recipe,
+    machine: Machine,
+    outcome: Outcome,
+    track: str,
+) -> None:
+    """Write features, thumbnails, assignments and, last, the numbers that make the run complete."""
+    for part, values in (
+        ("backbone", embedded.features),
+        ("categorical", embedded.categorical),
+        ("instance", embedded.instance),
+    ):
+        run.write_features(part, values)
+    say("laying out the map")
+    positions = layout(np.concatenate([embedded.categorical, embedded.instance], axis=1), recipe.training.seed)
+    names = [store.names[row] for row in embedded.rows]
+    plain = Assignments.from_probabilities(names, embedded.probabilities)
+    table = Assignments(names, plain.clusters, plain.confidence, plain.probabilities, positions)
+    table.write(run.assignments_file)
+    _write_thumbnails(run, store, embedded.rows, table)
+    write_skipped(run, store)  # of a set that is not in memory, an image may have become unreadable meanwhile
+    metrics: dict[str, Any] = {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": title(recipe),
+        "track": track,
+        "label_pretrained": track == "labels",
+        "clustering": cluster_summary(table.clusters, table.probabilities),
+        "geometry": {
+            "backbone": cluster_geometry(embedded.features, table.clusters),
+            "instance": cluster_geometry(embedded.instance, table.clusters),
+        },
+        "training": {
+            "steps": outcome.steps,
+            "epochs": outcome.epochs,
+            "seconds": round(outcome.seconds, 1),
+            "images_per_second": round(outcome.images_per_second, 1),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "warnings": outcome.warnings,
+        },
+        "machine": machine_facts(machine),
+        "evaluations": [],
+    }
+    run.write_metrics(metrics)
+
+
+def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, table: Assignments) -> None:
+    """Small pictures of a sample of the images, in which every cluster's surest and least sure ones are."""
+    typical = [table.members(k) for k in range(table.num_clusters)]
+    shown = np.concatenate([members[np.r_[: min(24, len(members)), -min(12, len(members)) : 0]] for members in typical])
+    others = np.random.default_rng(0).permutation(len(rows))
+    chosen = np.unique(np.concatenate([shown, others[: max(MOST_THUMBNAILS - len(shown), 0)]]))
+
+    def pictures() -> Any:
+        for start in range(0, len(chosen), 64):
+            for image in store.read(rows[chosen[start : start + 64]]):
+                yield _reduced(image.permute(1, 2, 0).numpy())
+
+    write_thumbnails(run.thumbnails_file, chosen, pictures())
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    if len(image) <= THUMBNAIL_SIZE:
+        return image
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image.squeeze()).resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX))

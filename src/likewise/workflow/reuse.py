@@ -1,0 +1,65 @@
+"""Use a finished run: open its network, sort new images, find its own images again."""
+
+import numpy as np
+
+from likewise.assembly import Network, load_network
+from likewise.config import Recipe
+from likewise.data import ImageStore, load_images, open_source
+from likewise.errors import InputError
+from likewise.inference import Embedded, embed
+from likewise.runs import Assignments, RunDirectory
+from likewise.training.machine import Machine, choose_machine
+
+
+def open_network(run: RunDirectory) -> tuple[Recipe, Network, Machine]:
+    """Recipe and network of a finished run, and how to compute with them on this machine."""
+    run.require_complete()
+    recipe = Recipe.read(run.recipe_file)
+    # on a machine without bf16 instructions, fp32 is the faster one and gives the same clusters
+    machine = choose_machine("fp32" if recipe.training.precision == "fp32" else "auto", compile=False)
+    return recipe, load_network(recipe, run.model_file), machine
+
+
+def assign(run: RunDirectory, data: object, strict: bool = False) -> tuple[Assignments, ImageStore, Embedded]:
+    """The clusters of new images.
+
+    Args:
+        run: A finished run.
+        data: Whatever `likewise.data.open_source` takes; one image is enough.
+        strict: Stop at the first image that cannot be read.
+
+    Returns:
+        Their assignments, the images, and what the network says of them.
+    """
+    recipe, network, machine = open_network(run)
+    source, settings = open_source(data), recipe.data
+    memory = int(settings.memory_gb * 2**30)
+    store = load_images(source, settings.image_size, memory_bytes=memory, strict=strict, channels=settings.channels)
+    embedded = embed(network, store, machine)
+    names = [store.names[row] for row in embedded.rows]
+    return Assignments.from_probabilities(names, embedded.probabilities), store, embedded
+
+
+def reopen(recipe: Recipe, names: list[str]) -> tuple[ImageStore, np.ndarray] | None:
+    """The images of a run itself, from where they were, if all of them are still there.
+
+    Args:
+        recipe: Of the run.
+        names: What its images are called, [N].
+
+    Returns:
+        The images, and which row each name has, int64 [N]; None where an image is missing.
+    """
+    settings = recipe.data
+    if not settings.source:
+        return None
+    memory = int(settings.memory_gb * 2**30)
+    try:
+        source = open_source(settings.source)
+        store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
+    except InputError:
+        return None
+    places = {name: row for row, name in enumerate(store.names)}
+    if not all(name in places for name in names):
+        return None
+    return store, np.array([places[name] for name in names])
