@@ -187,6 +187,7 @@ def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
         ({"model.frozen": True}, 20),
         ({"model.frozen": True, "method.num_clusters": 40}, 5),
         ({"model.frozen": True, "method.num_clusters": 400}, 1),
+        ({"model.frozen": True, "method.name": "center"}, 0),
         ({"method.name": "scan", "model.start": "run"}, 20),
         ({"method.name": "scan", "model.start": "run", "training.neighbors": 5}, 5),
         ({"method.name": "scan", "model.start": "run", "stage.name": "self-label"}, 0),
@@ -194,6 +195,11 @@ def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
 )
 def test_neighbours(given: dict[str, Any], neighbors: int) -> None:
     assert with_budget(decided(32, **given), 1000).training.neighbors == neighbors
+
+
+def test_the_views_of_center_are_of_one_image() -> None:
+    with pytest.raises(InputError, match="neighbors=0"):
+        with_budget(decided(32, **{"model.frozen": True, "method.name": "center", "training.neighbors": 5}), 1000)
 
 
 def test_scan_needs_a_start() -> None:

@@ -68,6 +68,7 @@ def analyze(run: RunDirectory, labels: str | None = None, data: object | None = 
     """
     run.require_complete()
     recipe, table = Recipe.read(run.recipe_file), run.assignments()
+    method_config(recipe)  # a stranger's recipe may name a method that there is not
     parts = {part: np.asarray(run.features(part)) for part in FEATURES}
     source = None if data is None else open_source(data)
     # labels first: what is wrong with them should be said before any image is read

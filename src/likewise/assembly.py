@@ -126,6 +126,11 @@ def build_network(recipe: Recipe) -> Network:
 def build_trained(network: Network, recipe: Recipe) -> Method:
     """What is trained: the network's method, or the stage of the recipe around it."""
     config = stage_config(recipe)
+    if config is not None and recipe.model.frozen and network.method.concludes:
+        raise InputError(
+            f"{recipe.method.name} on a frozen backbone has nothing that {recipe.stage.name} could train: its clusters "
+            "are K-means on features that stay as they are. Start from a run of cdc, or train the backbone."
+        )
     stage: Any = STAGES[recipe.stage.name][0] if config is not None else None
     return network.method if stage is None else stage(network.method, config)
 
@@ -151,21 +156,27 @@ def load_network(recipe: Recipe, path: Path) -> Network:
     return network.eval()
 
 
-def start_from(network: Network, path: Path) -> None:
+def start_from(network: Network, path: Path, whole: bool = False) -> None:
     """Take over the weights of another run: its backbone, and whatever else is named and shaped alike.
 
     Args:
         network: Changed in place.
         path: `model.safetensors` of the other run.
+        whole: Whether everything has to be taken over, as for a further stage.
 
     Raises:
-        InputError: If the file cannot be read, or its backbone is another one.
+        InputError: If the file cannot be read, or its backbone is another one, or anything is where `whole` is asked.
     """
     given, track = _read_weights(path)
     own = network.inference_state()
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
     if any(name not in taken for name in own if name.startswith(("frozen.", "method.encoder.backbone."))):
         raise InputError(f"the backbone in {path} is not the one of this run; start from a run with the same backbone.")
+    if whole and own.keys() - taken.keys():
+        raise InputError(
+            f"a stage goes on with the network in {path} as it is: the method, its sizes and its number of clusters "
+            "must stay those of that run."
+        )
     network.load_state_dict(taken, strict=False)
     network.method.restart()
     network.track = track

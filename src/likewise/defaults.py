@@ -66,8 +66,8 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
-    method = METHODS[recipe.method.name][0]
-    recipe.method.settings = method.suggest(recipe.method.num_clusters, model.frozen) | recipe.method.settings
+    method, given = METHODS[recipe.method.name][0], recipe.method.settings
+    recipe.method.settings = method.suggest(recipe.method.num_clusters, model.frozen, given) | given
     # what was set stays; the rest comes from the set of views that suits the images
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
     stage = STAGE_DEFAULTS.get(recipe.stage.name)
@@ -108,9 +108,13 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     if training.batch_size == 0:
         # Sinkhorn balances a batch over the clusters: it needs several images for each of them
         training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
+    method = METHODS[recipe.method.name][0]
     if training.neighbors is None:
-        own = 0 if recipe.stage.name else METHODS[recipe.method.name][0].neighbors
-        training.neighbors = own or (_frozen_neighbors(num_images, clusters) if recipe.model.frozen else 0)
+        own = 0 if recipe.stage.name else method.neighbors
+        frozen = recipe.model.frozen and method.takes_neighbors
+        training.neighbors = own or (_frozen_neighbors(num_images, clusters) if frozen else 0)
+    if training.neighbors and not method.takes_neighbors:
+        raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):
         raise InputError(
             "neighbours as positives need features that mean something: start from a run (--from RUN), "

@@ -5,6 +5,7 @@ Nothing is imported from torch before it is needed: command line and progress as
 
 import os
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def connect() -> None:
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if gpus else "gloo")
+    # one process may compute features or write results for hours while the others wait
+    torch.distributed.init_process_group("nccl" if gpus else "gloo", timeout=timedelta(days=2))
 
 
 def wait() -> None:

@@ -88,15 +88,28 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """
     run = RunDirectory(start).require_complete()
     tables = Recipe.read(run.recipe_file).model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
-    kept = tables["training"].keys() - _OF_THE_LENGTH
+    kept, method = tables["training"].keys() - _OF_THE_LENGTH, tables["method"]
     if asked.stage.name:
         del tables["views"]
         kept = {"seed", "precision"}
-    tables["training"] = {name: tables["training"][name] for name in kept}
-    if "name" in asked.method.model_fields_set and asked.method.name != tables["method"]["name"]:
-        del tables["method"]["settings"]
+    if "name" in asked.method.model_fields_set and asked.method.name != method["name"]:
+        del method["settings"]
+        kept -= {"neighbors"}  # another method may live by them, or not want them
+    elif "num_clusters" in asked.method.model_fields_set:
+        method["settings"] = _without_suggestions(method, tables["model"]["frozen"])
+    tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
     return tables
+
+
+def _without_suggestions(method: dict[str, Any], frozen: bool) -> dict[str, Any]:
+    """The settings of a run without those that followed from its number of clusters."""
+    from likewise.methods import METHODS
+
+    if method["name"] not in METHODS:
+        return method["settings"]
+    suggested = METHODS[method["name"]][0].suggest(method["num_clusters"], frozen, {})
+    return {name: value for name, value in method["settings"].items() if suggested.get(name) != value}
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from likewise.assembly import title
+from likewise.assembly import method_config, title
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, open_source
 from likewise.evaluation import cluster_scores, confusion, kmeans, per_class, pixels
@@ -78,6 +78,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     """
     run.require_complete()
     recipe = Recipe.read(run.recipe_file)
+    method_config(recipe)  # a stranger's recipe may name a method that there is not
     table = run.assignments()
     own = Scored(table.names, np.asarray(run.features("backbone")), table.clusters)
     # labels first: what is wrong with them should be said before any image is read

@@ -329,8 +329,9 @@ def test_the_sharpest_temperature_just_gives_the_confidence(num_clusters):
 def test_suggestions_are_settings():
     for method, _ in METHODS.values():
         for frozen in (False, True):
-            method.Config(**method.suggest(10, frozen))
-    assert CDC.suggest(10, False) == {"temperature": 0.5, "assignment_temperature": 0.205, "epsilon": 0.1025}
+            method.Config(**method.suggest(10, frozen, {}))
+    assert CDC.suggest(10, False, {"assignment_temperature": 0.1})["epsilon"] == 0.05
+    assert CDC.suggest(10, False, {}) == {"temperature": 0.5, "assignment_temperature": 0.205, "epsilon": 0.1025}
 
 
 def test_a_threshold_of_99_percent_needs_a_low_temperature():

@@ -61,3 +61,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         run.maps_file.write_bytes(damaged)
         with pytest.raises(InputError, match="likewise analyze"):
             run.maps()
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _maps().write(tmp_path / "maps.npz")
+    monkeypatch.setattr("likewise.runs.maps.MOST_BYTES", 100)
+    with pytest.raises(InputError, match="larger than any"):
+        PartMaps.read(tmp_path / "maps.npz")

@@ -85,3 +85,13 @@ def test_optimisers() -> None:
     adamw = build_optimizer(module(), TrainingConfig(optimizer="adamw", learning_rate=0.01))
     assert isinstance(adamw, torch.optim.AdamW)
     assert all(group["lr"] == 0.01 for group in adamw.param_groups)
+    lars = build_optimizer(module(), TrainingConfig(optimizer="lars", learning_rate=0.3))
+    assert [type(lars).__name__, *{group["lr"] for group in lars.param_groups}] == ["Lars", 0.3]
+
+
+def test_progress_is_the_same_when_a_timed_run_is_trained_again() -> None:
+    plan = Plan(peak=0.1, warmup_steps=5, total_steps=None)
+    before = [plan.progress(step) for step in range(41)]
+    plan.hold_steps, plan.total_steps = 40, 200  # as a budget in minutes decides
+    assert before[:40] == [plan.progress(step) for step in range(40)]
+    assert [plan.progress(step) for step in (40, 100, 200, 300)] == [0.2, 0.5, 1.0, 1.0]

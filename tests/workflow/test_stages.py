@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from likewise.config import Recipe
 from likewise.errors import InputError
 from likewise.evaluation import accuracy
+from likewise.methods import CDC
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
 from likewise.scoring import evaluate
@@ -94,6 +95,7 @@ def test_what_the_stage_refuses_leaves_nothing_behind(start: RunDirectory, tmp_p
         (["stage.settings.treshold=0.9"], "Did you mean 'threshold'"),
         (["stage.settings.threshold=2"], "threshold = 2"),
         (["model.backbone=resnet18"], "start from a run with the same backbone"),
+        (["method.num_clusters=5"], "must stay those of that run"),
     ):
         with pytest.raises(InputError, match=message):
             go_on(start, tmp_path / "run", None, *settings)
@@ -171,6 +173,25 @@ class TestRecipe:
         assert recipe.data.source == Recipe.read(start.recipe_file).data.source
         file.write_text('[method]\nname = "cdc"\nsettings = {temperature = 0.5}\n')
         assert make_recipe(str(file), {}, [], start.path).method.settings["hidden_dim"] == 64
+
+    def test_neighbours_are_up_to_the_method(self, start: RunDirectory) -> None:
+        assert make_recipe(None, {}, [], start.path).training.neighbors == 0
+        assert make_recipe(None, {"method.name": "scan"}, [], start.path).training.neighbors is None
+
+    def test_what_followed_from_the_number_of_clusters_does_not_carry_over(
+        self, start: RunDirectory, tmp_path: Path
+    ) -> None:
+        old = RunDirectory(shutil.copytree(start.path, tmp_path / "old"))
+        recipe = Recipe.read(old.recipe_file)
+        suggested = CDC.suggest(recipe.method.num_clusters, False, {})
+        recipe.method.settings = recipe.method.settings | suggested | {"epsilon": 0.3}
+        old.recipe_file.write_text(recipe.to_toml())
+        same = make_recipe(None, {}, [], old.path).method.settings
+        assert same == recipe.method.settings
+        fewer = make_recipe(None, {"method.num_clusters": 3}, [], old.path).method.settings
+        assert "assignment_temperature" not in fewer
+        assert fewer["epsilon"] == 0.3
+        assert fewer["hidden_dim"] == 64
 
     def test_a_run_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no run in"):

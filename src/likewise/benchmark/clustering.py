@@ -20,6 +20,7 @@ from likewise.runs.files import write_json, write_text
 
 FINISHED = {"done", "diverged"}  # a divergence is a result; what failed otherwise is tried again
 _LENGTHS = ("training.minutes", "training.epochs", "training.steps", "training.seed", "method.num_clusters")
+_CHAIN = ("method.name", "model.start", "stage.name")
 
 
 def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     for setting in setup.settings:
         if setting.partition("=")[0] in _LENGTHS:
             raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
+        if setting.partition("=")[0] in _CHAIN:
+            raise InputError(f"--set {setting}: what is trained from what is decided by --methods here.")
     jobs = [
         Job(setup, entry, seed, out.resolve() / entry.name / f"seed-{seed}")
         for seed in range(seeds)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from likewise.defaults import STAGE_DEFAULTS
 from likewise.errors import InputError, unknown_name
 
 SELF_LABEL = "+self-label"
@@ -117,7 +118,10 @@ def _with_self_label(entry: Entry) -> Entry:
         raise InputError(f"{entry.name} trains no network that self-labelling could go on from.")
     before = [replace(stage, share=stage.share * (1 - SELF_LABEL_SHARE)) for stage in entry.stages]
     # the settings of the method stay: the network is the same one
-    last = Stage(SELF_LABEL_SHARE, (*entry.stages[-1].settings, "stage.name=self-label"))
+    own = STAGE_DEFAULTS["self-label"].training
+    # named, so that what is set for all trainings does not become half of the stage's own optimiser
+    named = [f"training.{name}={value}" for name, value in own.items()]
+    last = Stage(SELF_LABEL_SHARE, (*entry.stages[-1].settings, *named, "stage.name=self-label"))
     return replace(
         entry, name=entry.name + SELF_LABEL, about=f"{entry.about}, then self-labelling", stages=(*before, last)
     )

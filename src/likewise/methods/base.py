@@ -61,6 +61,7 @@ class Method(nn.Module, ABC):
         prepares: Whether `prepare` is to be called before the first step.
         concludes: Whether `conclude` is to be called after the last.
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
+        takes_neighbors: Whether its views may be of different images at all.
         signs: By what the health of a run is seen.
     """
 
@@ -68,6 +69,7 @@ class Method(nn.Module, ABC):
     prepares: ClassVar[bool] = False
     concludes: ClassVar[bool] = False
     neighbors: ClassVar[int] = 0
+    takes_neighbors: ClassVar[bool] = True
     signs: ClassVar[Signs] = Signs()
 
     @property
@@ -93,12 +95,13 @@ class Method(nn.Module, ABC):
         """
 
     @classmethod
-    def suggest(cls, num_clusters: int, frozen: bool) -> dict[str, Any]:
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
         """Settings that suit the task better than the defaults, for where nobody has set them.
 
         Args:
             num_clusters: K, at least 2.
             frozen: Whether the backbone is frozen.
+            given: What has been set, which a suggestion may depend on.
         """
         return {}
 

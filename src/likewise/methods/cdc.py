@@ -61,14 +61,16 @@ class CDC(Method):
         self.frame = build_frame(self.encoder, config, num_clusters)
 
     @classmethod
-    def suggest(cls, num_clusters: int, frozen: bool) -> dict[str, Any]:
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
         """Softer losses than the paper's, which short runs and frozen backbones need (docs/log.md has the figures).
 
         A hard assignment of a small batch is mostly noise, and a head that follows it never gets away from it. How hard
         it is depends on K as well: t2 is chosen so that a probability can reach `SUREST` with any number of clusters.
+        Targets softer than the predictions do not work: epsilon goes with t2.
         """
-        temperature = round(sharpest_temperature(num_clusters, SUREST), 3)
-        return {"temperature": 0.5, "assignment_temperature": temperature, "epsilon": round(temperature / 2, 4)}
+        sharpest = round(sharpest_temperature(num_clusters, SUREST), 3)
+        temperature = given.get("assignment_temperature", sharpest)
+        return {"temperature": 0.5, "assignment_temperature": temperature, "epsilon": round(temperature / 2, 6)}
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         contrastive, swapped = self.frame(self.encoder, *views)

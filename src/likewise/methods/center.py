@@ -98,6 +98,7 @@ class Center(Method):
     encoder: Encoder  # type: ignore[assignment]
     idle_steps: Tensor
     prepares = True
+    takes_neighbors = False  # the anchor loss ties the views of one image
     signs = Signs(
         contrastive_term="instance_loss",
         uniform_term="assignment_entropy",

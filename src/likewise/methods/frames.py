@@ -67,10 +67,10 @@ class FrameConfig(MethodConfig):
         description="in-batch: both views are queries and keys (SimCLR); moco-v2: momentum encoder and a queue of "
         "keys; moco-v3: momentum encoder, prediction head, keys of the batch",
     )
-    instance_dim: int = Field(default=128, ge=2, description="D, the size of the instance part z_n")
-    hidden_dim: int = Field(default=512, ge=1, description="width of the hidden layer of each head")
+    instance_dim: int = Field(default=128, ge=2, le=2**16, description="D, the size of the instance part z_n")
+    hidden_dim: int = Field(default=512, ge=1, le=2**16, description="width of the hidden layer of each head")
     temperature: float = Field(default=0.2, gt=0, description="t1, of the contrastive loss")
-    queue_size: int = Field(default=4096, ge=1, description="keys in the queue (moco-v2)")
+    queue_size: int = Field(default=4096, ge=1, le=2**24, description="keys in the queue (moco-v2)")
     key_groups: int = Field(
         default=1, ge=1, description="batch norm sees the keys in this many groups (moco-v2), as on as many GPUs"
     )

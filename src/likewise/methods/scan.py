@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from likewise.methods.base import Method, MethodConfig, Parts
+from likewise.methods.base import Method, MethodConfig, Parts, Signs
 from likewise.objectives import assignment_entropy, neighbor_consistency
 from likewise.ranks import gather
 
@@ -54,6 +54,12 @@ class SCAN(Method):
 
     Config = SCANConfig
     neighbors = 20
+    signs = Signs(
+        contrastive_term="",
+        uniform_term="consistency_loss",
+        collapsed="A higher method.settings.entropy_weight keeps them balanced",
+        stuck="A higher learning rate, or a longer start run, helps",
+    )
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: SCANConfig) -> None:
         super().__init__()

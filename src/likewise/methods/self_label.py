@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.errors import InputError
-from likewise.methods.base import Method, MethodConfig, Parts, View
+from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
 from likewise.models.momentum import MomentumEncoder
 from likewise.objectives import balanced_cross_entropy
 from likewise.progress import say
@@ -63,6 +63,11 @@ class SelfLabel(Method):
 
     Config = SelfLabelConfig
     prepares = True
+    signs = Signs(
+        contrastive_term="",
+        uniform_term="",
+        collapsed="A higher stage.settings.threshold, or a shorter stage, keeps what the run had found",
+    )
 
     def __init__(self, method: Method, config: SelfLabelConfig) -> None:
         super().__init__()

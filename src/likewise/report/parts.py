@@ -128,7 +128,7 @@ def _similarity(part: str, similarity: dict[str, Any]) -> Similarity | None:
     kept = [(row, shares) for row, shares in zip(rows, histograms, strict=True) if shares]
     if not kept:
         return None
-    frame = Frame(-1.0, 1.0, 1.05 * max(max(shares) for _, shares in kept))
+    frame = Frame(-1.0, 1.0, max(1e-6, 1.05 * max(max(shares) for _, shares in kept)))
     figures = []
     for colour, (row, _) in enumerate(kept):
         kind = text(row.get("kind"), 40)

@@ -9,6 +9,8 @@ import numpy as np
 from likewise.errors import InputError
 from likewise.runs.files import replacing
 
+MOST_BYTES = 2**26  # unpacked; `analyze` writes maps of 2,000 images in 50 kB
+
 
 @dataclass(frozen=True)
 class PartMaps:
@@ -37,6 +39,9 @@ class PartMaps:
             InputError: If it is not such a file, or its values cannot be true.
         """
         try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                    raise ValueError("they are larger than any that are written")
             # a file of ours: NumPy leaves its own open where the archive is damaged
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 maps = cls(*(np.asarray(arrays[name]) for name in ("rows", "categorical", "instance")))

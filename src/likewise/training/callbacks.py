@@ -49,7 +49,9 @@ class EpochCheckpoint(L.Callback):
         self._written = 0.0
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if time.monotonic() - self._written >= CHECKPOINT_EVERY:
+        # processes write together or not at all
+        (since,) = agreed([time.monotonic() - self._written])
+        if since >= CHECKPOINT_EVERY:
             trainer.save_checkpoint(self.path)
             self._written = time.monotonic()
 

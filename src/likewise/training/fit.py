@@ -92,6 +92,9 @@ class MethodTraining(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.method.after_step(self.plan.progress(self.global_step))
 
+    def on_train_end(self) -> None:
+        share_buffers(self.method)  # now: afterwards Lightning takes the network off its device
+
 
 def train(
     method: Method,
@@ -144,7 +147,6 @@ def train(
             callbacks.append(Observer(plan, curves, observe))
         trainer = _trainer(machine, folder, callbacks)
         _fit(trainer, module, start, folder)
-    share_buffers(method)
     seconds, steps = curves.seconds(), trainer.global_step
     rate = steps * batches.batch_size / seconds
     return Outcome(steps, -(-steps // batches.steps_per_epoch), seconds, rate, list(health.warnings.values()))
@@ -168,7 +170,7 @@ def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.T
         accelerator=machine.device,
         devices=here,
         num_nodes=world_size() // here,
-        strategy="ddp" if several else "auto",
+        strategy="ddp_find_unused_parameters_true" if several else "auto",
         sync_batchnorm=several and machine.device == "cuda",  # torch has it for GPUs only
         precision="bf16-mixed" if machine.bf16 else "32-true",
         max_epochs=-1,  # the budget ends the run

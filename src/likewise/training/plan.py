@@ -51,8 +51,13 @@ class Plan:
         return self.peak * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def progress(self, step: int) -> float:
-        """The share of the run that is done after so many steps, in 0..1; 0 as long as its length is not known."""
-        return 0.0 if self.total_steps is None else min(step / self.total_steps, 1.0)
+        """The share of the run that is done after so many steps, in 0..1.
+
+        0 as long as the length was not known, also when the run is trained again with its length known.
+        """
+        if self.total_steps is None or step < self.hold_steps:
+            return 0.0
+        return min(step / self.total_steps, 1.0)
 
 
 def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:

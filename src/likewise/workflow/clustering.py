@@ -110,7 +110,7 @@ def cluster(
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
     if start is not None:
-        start_from(network, start.model_file)
+        start_from(network, start.model_file, whole=bool(recipe.stage.name))
     _warn_of_labels(network.track)
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
@@ -125,7 +125,7 @@ def cluster(
     outcome = _train(trained, batches, recipe, machine, run, resume, watch)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
-    if network.method.concludes:
+    if trained.concludes:
         network.method.conclude(torch.from_numpy(np.array(embedded.features)))
         embedded = embed_features(network.method, embedded.rows, embedded.features, machine)
     if rank() == 0:
@@ -207,11 +207,20 @@ def _prepare(
         return None
     if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
         settle_norms(trained.backbone, store, machine, recipe.training.batch_size, recipe.training.seed)
-    features = np.array(_embedded(network, cached, store, machine).features)
+    embedded = _embedded(network, cached, store, machine)
+    features = np.array(embedded.features)
     if trained.prepares:
         trained.prepare(torch.from_numpy(features))
     trained.train()
-    return Neighbors(nearest_images(features, count), recipe.training.seed) if count else None
+    if not count:
+        return None
+    nearest = nearest_images(features, min(count, len(features) - 1))
+    if cached is None and len(features) < len(store):
+        # an image that turned unreadable meanwhile is nobody's neighbour, and its own only one
+        among = np.tile(np.arange(len(store))[:, None], nearest.shape[1])
+        among[embedded.rows] = embedded.rows[nearest]
+        nearest = among
+    return Neighbors(nearest, recipe.training.seed)
 
 
 def _batches(
@@ -242,7 +251,7 @@ def _watch(
         for module, mode in modes:
             module.training = mode
         names = [sample.names[row] for row in embedded.rows]
-        observe(Glimpse(step, seconds, names, embedded, not method.concludes))
+        observe(Glimpse(step, seconds, names, embedded, not trained.concludes))
 
     return look
 
