@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -231,7 +232,9 @@ assert not {"torch", "lightning", "sklearn", "numpy", "pydantic"} & set(sys.modu
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_result(photos: Path, tmp_path: Path) -> None:
     slow = ["--set", "training.steps=60", "--set", "method.settings.hidden_dim=32", "--batch-size", "20", "-k", "2"]
     words = [sys.executable, "-m", "likewise", "cluster", str(photos), *slow, "-o", str(tmp_path / "run")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # a shell starts what runs in the background with Ctrl-C switched off
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:

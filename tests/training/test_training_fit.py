@@ -238,7 +238,7 @@ def test_looking_on_changes_nothing(images: np.ndarray, tmp_path: Path) -> None:
     seen: list[tuple[int, float]] = []
     plain, watched = new_method("moco-v2"), new_method("moco-v2")
     run(plain, images, tmp_path / "plain", 5, MACHINES["bf16"])
-    store = load_images(open_source(images), 16)
+    store = load_images(open_source(images), 12)
     batches = ImageBatches(store, Views(ViewConfig(), 12, torch.bfloat16), BATCH, seed=3)
     training = TrainingConfig(steps=15, batch_size=BATCH, warmup_steps=2)
 

@@ -1,7 +1,7 @@
 """What every method offers, and nothing of how it is trained."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
@@ -65,7 +65,7 @@ class Method(nn.Module, ABC):
         signs: By what the health of a run is seen.
     """
 
-    encoder: nn.Module
+    encoder: Any  # a module, of a class that the method knows
     prepares: ClassVar[bool] = False
     concludes: ClassVar[bool] = False
     neighbors: ClassVar[int] = 0
@@ -75,7 +75,7 @@ class Method(nn.Module, ABC):
     @property
     def backbone(self) -> nn.Module:
         """From images to features."""
-        return cast(nn.Module, self.encoder.backbone)
+        return self.encoder.backbone
 
     @property
     def views(self) -> tuple[View, ...]:

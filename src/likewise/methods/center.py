@@ -95,7 +95,7 @@ class Center(Method):
     """
 
     Config = CenterConfig
-    encoder: Encoder  # type: ignore[assignment]
+    encoder: Encoder
     idle_steps: Tensor
     prepares = True
     takes_neighbors = False  # the anchor loss ties the views of one image
