@@ -30,6 +30,11 @@ PAPER = {
 }
 
 
+# they differ from another recipe in their images alone: the fast tests train that one
+TWINS = ("cdc-cifar100-20", "cdc-imagenet200", "center-imagenet10", "center-imagenet-dogs", "center-tiny-imagenet")
+SLOW = [pytest.mark.slow]
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("stand-in") / "images.npy"
@@ -37,7 +42,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", recipe_files())
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW * (name in TWINS)) for name in recipe_files()])
 def test_every_recipe_trains(name: str, images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
     settings = ["method.settings.hidden_dim=16"]
