@@ -13,8 +13,8 @@ help: ## Show the targets
 demo: $(RUNTIME) ## Group 5,000 pictures of clothes and write demo-run/report.html
 	$(BIN)/likewise demo
 
-test: $(DEVELOPMENT) ## The fast tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+test: $(DEVELOPMENT) ## The fast tests, with coverage, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-all: $(DEVELOPMENT) ## All tests, also those that take minutes
 	$(BIN)/python -m pytest -m "slow or not slow"

@@ -13,7 +13,8 @@ CHECKED = ["likewise.objectives", "likewise.models", "likewise.methods", "likewi
 # the hook sees only what is imported after it, and no test module has been imported yet
 install_import_hook(CHECKED, "beartype.beartype")
 
-torch.set_num_threads(2)
+# where several processes share the tests, each has a core of its own
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 @pytest.fixture
