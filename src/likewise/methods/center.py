@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from likewise.evaluation import kmeans
 from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
+from likewise.methods.kmeans import kmeans_centers
 from likewise.objectives import kl_divergence, log_student_t, nt_xent, target_distribution
 from likewise.progress import say
 from likewise.ranks import gather
@@ -124,15 +124,10 @@ class Center(Method):
 
     def prepare(self, features: Float[Tensor, "N F"]) -> None:
         """Put the centres where K-means finds clusters in the features."""
-        centers = self.encoder.centers
-        clusters = torch.from_numpy(kmeans(features.numpy(), len(centers), self.kmeans_seed))
-        sizes = torch.bincount(clusters, minlength=len(centers))
-        sums = torch.zeros(centers.shape, dtype=torch.float64).index_add_(0, clusters, features.double())
+        centers, clusters = kmeans_centers(features, len(self.encoder.centers), self.kmeans_seed)
         with torch.no_grad():
-            # fewer different images than clusters leave some of them without members
-            centers.copy_(
-                torch.where(sizes[:, None] > 0, sums / sizes[:, None].clamp_min(1), features.double().mean(0))
-            )
+            self.encoder.centers.copy_(centers)
+        sizes = torch.bincount(clusters, minlength=len(centers))
         ordered = sizes.sort(descending=True).values.tolist()
         more = ", ..." if len(ordered) > MOST_SIZES else ""
         shown = ", ".join(f"{size:,}" for size in ordered[:MOST_SIZES])

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from likewise.evaluation import kmeans
 from likewise.methods.base import Method, Parts
 from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame
+from likewise.methods.kmeans import kmeans_centers
 
 
 class MoCoV2Config(FrameConfig):
@@ -78,13 +78,9 @@ class SimCLR(Method):
         """
         centers, spread = cast(Tensor, self.encoder.centers), cast(Tensor, self.encoder.spread)
         features = features.detach().float().cpu()
-        clusters = torch.from_numpy(kmeans(features.numpy(), len(centers), seed=0))
-        # where equal images are too few for K clusters, the mean of all stands in for a centre without members
-        means = features.mean(dim=0).repeat(len(centers), 1)
-        for cluster in clusters.unique():
-            means[cluster] = features[clusters == cluster].mean(dim=0)
+        means, clusters = kmeans_centers(features, len(centers), seed=0)
         centers.copy_(means)
-        own = (features - means[clusters]).square().sum(dim=1).mean()
+        own = (features - means[clusters].float()).square().sum(dim=1).mean()
         spread.copy_(own if own > 0 else torch.ones(()))
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
