@@ -19,8 +19,8 @@ def kmeans_centers(
         seed: Of the starts.
 
     Returns:
-        Centres in float64, and clusters 0..K-1. Where equal images are too few for K clusters, the mean of all stands in
-        for a centre without members.
+        Centres in float64, and clusters 0..K-1. Where equal images are too few for K clusters, the mean of all stands
+        in for a centre without members.
 
     Example:
         >>> centers, clusters = kmeans_centers(torch.tensor([[0.0], [2.0], [9.0]]), num_clusters=2, seed=0)
