@@ -67,8 +67,11 @@ def _sentence(assignments: Assignments, num_skipped: int) -> str:
     total = len(assignments)
     parts = [f"{plural(total, 'image', 'images')} in {plural(assignments.num_clusters, 'cluster', 'clusters')}"]
     if total:
-        sure = float((certain(assignments) > SURE).mean())
-        parts.append(f"{percent(sure)} assigned with confidence above {SURE}")
+        confidences = certain(assignments)
+        sure = float((confidences > SURE).mean())
+        # at a high temperature no image can be that sure, and "0 %" would say that the groups are bad
+        above = f"{percent(sure)} assigned with confidence above {SURE}"
+        parts.append(above if sure else f"a confidence of {confidences.mean():.2f} on average")
     if num_skipped:
         parts.append(f"{plural(num_skipped, 'file', 'files')} could not be read")
     return "; ".join(parts) + "."
