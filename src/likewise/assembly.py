@@ -30,9 +30,14 @@ class Network(nn.Module):
         super().__init__()
         self.method, self.frozen, self.track = method, frozen, track
 
+    @property
+    def backbone(self) -> nn.Module:
+        """From images [B, C, H, W] in 0..1 to the features that `method.parts_of` takes."""
+        return self.method.backbone if self.frozen is None else self.frozen
+
     def parts(self, images: Tensor) -> Parts:
         """Features, cluster logits and instance part of images [B, C, H, W] in 0..1."""
-        return self.method.parts(images if self.frozen is None else self.frozen(images))
+        return self.method.parts_of(self.backbone(images))
 
     def inference_state(self) -> dict[str, Tensor]:
         """The tensors that `parts` needs, by name."""

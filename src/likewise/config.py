@@ -67,7 +67,7 @@ class TrainingConfig(Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")
-    compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU, and in long runs")
+    compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU")
 
     @model_validator(mode="after")
     def _one_length(self) -> "TrainingConfig":

@@ -4,15 +4,21 @@ import pytest
 import torch
 from torch import nn
 
-from likewise.models.packed_conv import MOST_PACKED, TILE, PackedConv2d, images_side_by_side
+from likewise.models.packed_conv import (
+    LONGEST_LINE,
+    TILE,
+    PackedConv2d,
+    images_side_by_side,
+    pack_convolutions,
+)
 
 SIZES = [(1, 3), (7, 3), (8, 3), (12, 5), (16, 7), (6, 1), (4, 16), (2, 28), (10, 2), (3, 4)]
 
 
-def _pair(inputs=5, outputs=6):
+def _pair(inputs=5, outputs=6, stride=1):
     torch.manual_seed(0)
-    packed = PackedConv2d(inputs, outputs)
-    plain = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    packed = PackedConv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    plain = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     plain.load_state_dict(packed.state_dict())
     return packed, plain
 
@@ -26,9 +32,10 @@ def _run(convolution, images):
 
 
 @pytest.mark.parametrize(("batch", "side"), SIZES)
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"])
-def test_is_the_ordinary_convolution(batch, side, layout):
-    packed, plain = _pair()
+def test_is_the_ordinary_convolution(batch, side, stride, layout):
+    packed, plain = _pair(stride=stride)
     images = torch.randn(batch, 5, side, side).contiguous(memory_format=layout)
     for own, expected in zip(_run(packed, images), _run(plain, images), strict=True):
         assert own.shape == expected.shape
@@ -37,8 +44,9 @@ def test_is_the_ordinary_convolution(batch, side, layout):
 
 
 @pytest.mark.parametrize(("batch", "side"), SIZES)
-def test_is_exact_in_double_precision(batch, side):
-    packed, plain = _pair()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_is_exact_in_double_precision(batch, side, stride):
+    packed, plain = _pair(stride=stride)
     images = torch.randn(batch, 5, side, side, dtype=torch.float64)
     for own, expected in zip(_run(packed.double(), images), _run(plain.double(), images), strict=True):
         torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-12)
@@ -53,8 +61,9 @@ def test_is_the_ordinary_convolution_in_bfloat16(batch, side):
         torch.testing.assert_close(own.float(), expected.float(), rtol=0, atol=0.01 * scale)
 
 
-def test_images_that_are_not_square():
-    packed, plain = _pair()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_images_that_are_not_square(stride):
+    packed, plain = _pair(stride=stride)
     images = torch.randn(8, 5, 9, 3)
     torch.testing.assert_close(packed(images), plain(images), rtol=1e-5, atol=1e-5)
 
@@ -75,17 +84,54 @@ def test_saved_weights_are_those_of_a_convolution():
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 8, 14, 15, 16, 28, 32, 112])
-def test_count_divides_the_batch_and_never_packs_for_nothing(width):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_count_divides_the_batch_and_never_packs_for_nothing(width, stride):
     for batch in range(1, 130):
-        count = images_side_by_side(batch, width)
-        assert 1 <= count <= MOST_PACKED
+        count = images_side_by_side(batch, width, stride)
         assert batch % count == 0
         if count > 1:
-            lines = -(-count * (width + 1) // TILE)
-            tiles_before = count * -(-width // TILE)
-            assert lines < tiles_before
+            assert count * (width + 1) <= LONGEST_LINE
+            columns = -(-width // stride)
+            tiles = -(-count * (width + 1) // stride // TILE)
+            assert tiles < count * -(-columns // TILE)
 
 
 def test_wide_maps_and_prime_batches_stay_as_they_are():
     assert {images_side_by_side(512, width) for width in (16, 28, 32, 64)} == {1}
-    assert images_side_by_side(11, 3) == 1
+    assert {images_side_by_side(512, width, stride=2) for width in (32, 56, 64)} == {1}
+    assert images_side_by_side(1009, 3) == 1
+
+
+def test_every_thread_has_a_line_of_images():
+    assert images_side_by_side(64, 4, threads=1) == 64
+    assert 64 // images_side_by_side(64, 4, threads=16) >= 16
+
+
+def test_only_what_can_be_packed_is_packed():
+    kept = [
+        nn.Conv2d(4, 4, 1),
+        nn.Conv2d(4, 4, 3, padding=1, groups=4),
+        nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.Conv2d(4, 4, 3),
+        nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 4, (3, 5), padding=1),
+        nn.Conv2d(4, 4, 3, padding="same"),
+    ]
+    network = nn.Sequential(*kept, nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 1, bias=False)))
+    before = network.state_dict()
+    pack_convolutions(network)
+    assert list(network[:7]) == kept
+    assert [type(module) for module in network[7]] == [PackedConv2d, PackedConv2d]
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] or torch.equal(after[name], before[name]) for name in after)
+
+
+def test_a_packed_network_computes_the_same():
+    torch.manual_seed(0)
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("resnet10t", num_classes=0).eval()
+    images = torch.rand(8, 3, 64, 64)
+    expected = network(images)
+    pack_convolutions(network)
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)

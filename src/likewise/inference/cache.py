@@ -12,12 +12,14 @@ import torch
 from likewise._version import __version__
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore
+from likewise.inference.embed import random_images
 from likewise.models import Backbone
+from likewise.models.folding import folded
 from likewise.progress import say, track
 from likewise.ranks import rank, wait
 from likewise.runs.files import replacing
 from likewise.training.batches import generator_of
-from likewise.training.machine import Machine
+from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
 
@@ -95,8 +97,11 @@ def _files_digest(source: ImageSource) -> str:
 def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine, folder: Path) -> None:
     """Compute plain and augmented features batch by batch, straight into files; `views.npy` appears last."""
     backbone.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views
+    if machine.device == "cpu":
+        keep_freed_memory()
     width, total = backbone.num_features, len(store)
+    network = folded(backbone, random_images(store, machine))
+    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views
     with (
         replacing(folder / "views.npy") as views_file,
         replacing(folder / "plain.npy") as plain_file,
@@ -114,7 +119,7 @@ def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Mac
                 for view in range(-1, count):
                     pixels = plain_view(images, machine.dtype) if view < 0 else make(images, generator)
                     with machine.autocast():
-                        features = backbone(pixels).float().cpu().numpy()
+                        features = network(pixels).float().cpu().numpy()
                     if view < 0:
                         plain[done:end] = features
                     else:

@@ -4,13 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from likewise.assembly import Network
 from likewise.data import ImageStore
 from likewise.methods import Method, Parts
+from likewise.models.folding import folded
 from likewise.progress import track
 from likewise.training.batches import generator_of
-from likewise.training.machine import Machine
+from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
 
@@ -43,14 +45,23 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
     """
     # outside of inference mode: weights that were moved in it could not be trained any further
     network.eval().to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if machine.device == "cpu":
+        keep_freed_memory()
+    backbone = folded(network.backbone, random_images(store, machine))
     collected: list[tuple[np.ndarray, ...]] = []
     with torch.inference_mode(), track("assigning", total=len(store)) as tracker:
         for rows, images in store.batches(batch_size):
             with machine.autocast():
-                parts = network.parts(plain_view(images.to(machine.device), machine.dtype))
+                parts = network.method.parts_of(backbone(plain_view(images.to(machine.device), machine.dtype)))
             collected.append((rows, *_arrays(network.method, parts)))
             tracker.advance(len(rows))
     return _joined(collected)
+
+
+def random_images(store: ImageStore, machine: Machine) -> Tensor:
+    """Two images of noise of the size of the store's, float32 [2, C, S, S] in 0..1."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(2, store.channels, store.size, store.size, generator=generator).to(machine.device)
 
 
 def embed_features(

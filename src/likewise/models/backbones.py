@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from likewise.errors import InputError, RunError, unknown_name
+from likewise.models.packed_conv import pack_convolutions
 from likewise.models.resnet9 import ResNet9
 from likewise.models.weights import first_line, load_into, read_weights
 
@@ -58,7 +59,8 @@ class Backbone(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
-        return self.network((images - mean.to(images.dtype)) / std.to(images.dtype))
+        # one pass over the pixels, rounded once: (images - mean) / std
+        return self.network(torch.addcmul((-mean / std).to(images.dtype), images, (1 / std).to(images.dtype)))
 
 
 def _resnet9(weights: str, channels: int, size: int) -> Built:
@@ -173,6 +175,7 @@ def build_backbone(
         built = _timm(name, source, channels, size)
     if small_stem:
         _small_stem(built.network, channels)
+    pack_convolutions(built.network)
     if from_file:
         load_into(built.network, read_weights(weights), weights)
         built = built._replace(track="unknown")

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from likewise.models.packed_conv import PackedConv2d
-
 
 def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
     # pooling before norm and activation leaves a quarter of the pixels to both, and the maximum is the same
     pooling = [nn.MaxPool2d(2)] if pool else []
-    return nn.Sequential(PackedConv2d(inputs, outputs), *pooling, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 class ResNet9(nn.Module):

@@ -134,7 +134,8 @@ def train(
         keep_freed_memory()
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if machine.compile:
-        method.backbone.compile()
+        # shapes are few: a graph for each beats one for all, which the packed convolutions would also be too much for
+        method.backbone.compile(dynamic=False)
     curves = Curves(folder / "log.csv", plan, num_clusters, batches.steps_per_epoch)
     health = Health(plan, num_clusters, method.chance_loss(batches.batch_size), method.signs)
     start = checkpoint if resume and checkpoint.is_file() else None

@@ -14,8 +14,6 @@ import torch
 
 from likewise._version import __version__
 
-COMPILE_FROM_MINUTES = 20.0  # compiling takes about a minute on two cores; a shorter run does not earn that back
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -50,20 +48,19 @@ class Machine:
         return f"{self.device}{threads}, {precision}, channels_last, {compiled} ({self.reason})"
 
 
-def choose_machine(precision: str = "auto", compile: bool | None = None, minutes: float | None = None) -> Machine:
+def choose_machine(precision: str = "auto", compile: bool | None = None) -> Machine:
     """The settings for this machine.
 
     Args:
         precision: `"auto"`, `"bf16"` or `"fp32"`.
-        compile: Whether to compile; None decides by device, compiler and length of the run.
-        minutes: Length of the run if it is known.
+        compile: Whether to compile; None does so on a GPU if there is a compiler. On a processor it gains nothing over
+            what the convolutions do by themselves (docs/speed.md).
     """
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     fast, reason = _bf16_support(device)
     bf16 = fast if precision == "auto" else precision == "bf16"
     if compile is None:
-        compile = device == "cuda" or (device == "cpu" and (minutes or 0) >= COMPILE_FROM_MINUTES)
-        compile = compile and _has_compiler()
+        compile = device == "cuda" and _has_compiler()
     return Machine(device, bf16, compile, reason if precision == "auto" else f"{precision} was asked for")
 
 

@@ -105,7 +105,7 @@ def cluster(
     store = _load(recipe, source)
     recipe = _resolved(recipe, source, store, resume)
     compiled = False if recipe.model.frozen else recipe.training.compile  # a head alone has nothing to gain
-    machine = choose_machine(recipe.training.precision, compiled, recipe.training.minutes)
+    machine = choose_machine(recipe.training.precision, compiled)
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
