@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
+BENCHMARKS := $(VENV)/.installed-bench
 
 .PHONY: demo test test-all check bench format clean help
 
@@ -25,9 +26,11 @@ check: $(DEVELOPMENT) ## Format, lint, types, import contract
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(DEVELOPMENT) ## Speed of views, training step and assignment, as ratios in one run
-	$(BIN)/python benchmarks/views.py
+bench: $(DEVELOPMENT) $(BENCHMARKS) ## Speed beside other libraries and the machine's limit; tables into bench/ (half an hour on 2 cores)
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/settings.py
+	$(BIN)/python benchmarks/views.py
+	$(BIN)/python benchmarks/decoding.py
 
 format: $(DEVELOPMENT) ## Put the code into the project's format
 	$(BIN)/ruff format .
@@ -47,4 +50,8 @@ $(RUNTIME): pyproject.toml | $(VENV)/bin/python
 
 $(DEVELOPMENT): pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(BENCHMARKS): pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	touch $@

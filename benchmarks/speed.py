@@ -1,4 +1,4 @@
-"""Speed of contrastive training from images to updated weights, beside the lightly library and beside the machine's limit.
+"""Speed of contrastive training, from images to new weights, beside the lightly library and beside the machine's limit.
 
     python benchmarks/speed.py [--rounds 3] [--batch 512] [--backbone resnet18] [--methods simclr moco]
 

@@ -92,7 +92,7 @@ def take_turns(sides: Mapping[str, Side], rounds: int, say: Callable[[str], None
         for line in lines.values():
             line.close()
         for process in processes:
-            process.join(timeout=5)
+            process.join(timeout=20)
             if process.is_alive():
                 process.kill()
     return results
@@ -106,7 +106,7 @@ def _serve(side: Side, line: Connection) -> None:
         try:
             line.recv()
         except EOFError:
-            os._exit(0)  # without waiting for workers that have batches left to hand out
+            return
         start = time.perf_counter()
         figure = work()
         line.send((time.perf_counter() - start, figure, _peak_mb()))

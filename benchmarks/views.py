@@ -1,4 +1,4 @@
-"""How fast our views are, beside kornia's: `python benchmarks/views.py [--json FILE]`.
+"""How fast our views are, beside kornia's: `python benchmarks/views.py`.
 
 Both make the same kind of view (random resized crop, flip, colour jitter, greying) of the same uint8 batches in one
 run, in turns, and the medians of all rounds are compared. Turning bytes into numbers is part of the work. kornia crops
@@ -7,11 +7,8 @@ size is what ours is compared with. Ours is antialiased, kornia's is not.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +16,12 @@ from pathlib import Path
 # threads that spin while they wait make every figure depend on what else the machine does
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import kornia
 import torch
 from kornia import augmentation
 from torch import Tensor, nn
 
-from likewise import __version__
 from likewise.views import ViewConfig, Views
+from turns import finish
 
 SHAPES = {32: 512, 96: 128, 224: 32}  # side of images and views in pixels: images in a batch
 OURS, KORNIA = "likewise", "kornia"
@@ -100,56 +96,16 @@ def compare(rounds: int, device: str) -> list[dict[str, object]]:
             ratio = statistics.median(k / o for k, o in zip(seconds[best], seconds[name], strict=True))
             rows.append(
                 {
-                    "size": size,
+                    "px": size,
                     "batch": batch,
                     "ours": name,
-                    "microseconds_an_image": round(1e6 * median[name] / batch, 1),
+                    "µs an image": round(1e6 * median[name] / batch, 1),
                     "kornia": best,
-                    "kornia_microseconds_an_image": round(1e6 * median[best] / batch, 1),
-                    "times_faster": round(ratio, 2),
+                    "kornia's µs an image": round(1e6 * median[best] / batch, 1),
+                    "times faster": round(ratio, 2),
                 }
             )
     return rows
-
-
-def surroundings(device: str) -> dict[str, object]:
-    """Machine, versions and commit."""
-    return {
-        "processor": _processor(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "likewise": __version__,
-        "torch": torch.__version__,
-        "kornia": kornia.__version__,
-        "commit": _commit(),
-    }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
-def as_markdown(rows: list[dict[str, object]], around: dict[str, object]) -> str:
-    """A table, and below it what it was measured on."""
-    head = "| px | batch | ours | µs an image | kornia's faster way | µs an image | times faster |"
-    lines = [head, "|---" * 7 + "|"]
-    lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join([*lines, "", ", ".join(f"{name} {value}" for name, value in around.items())])
 
 
 def main() -> None:
@@ -158,15 +114,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="runs of each pipeline at each size")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; by default its own choice")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    rows, around = compare(args.rounds, args.device), surroundings(args.device)
-    print(as_markdown(rows, around))
-    if args.json:
-        content = {"command": "benchmarks/views.py", "rounds": args.rounds, **around, "results": rows}
-        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    notes = f"Medians of {args.rounds} rounds; kornia in the faster of its two ways."
+    finish("views", compare(args.rounds, args.device), notes, args.out)
 
 
 if __name__ == "__main__":

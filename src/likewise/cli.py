@@ -228,6 +228,9 @@ def assign(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also print the probability of every cluster.")
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="auto (as in training), bf16 (fast) or fp32 (exact where two clusters are close).")
+    ] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
 ) -> None:
     """Sort new images into the clusters of a run: CSV with image, cluster and confidence.
@@ -240,7 +243,7 @@ def assign(
 
     if out is not None and out.exists():
         raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
-    table, store, _ = assign(RunDirectory(run), path, strict)
+    table, store, _ = assign(RunDirectory(run), path, strict, precision)
     for skipped in store.skipped:
         say(f"left out {skipped.name}: {skipped.reason}")
     if out is None:

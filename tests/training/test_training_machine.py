@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from likewise.errors import InputError
 from likewise.training import machine
 from likewise.training.machine import Machine, choose_machine, keep_freed_memory, machine_facts, peak_memory_mb
 
@@ -57,6 +58,11 @@ def test_instructions(flags: set[str], bf16: bool, reason: str, bare: pytest.Mon
 def test_a_precision_that_was_asked_for(precision: str, bf16: bool, flags: set[str], bare: pytest.MonkeyPatch) -> None:
     bare.setattr(machine, "_cpu_flags", lambda: flags)
     assert choose_machine(precision) == Machine("cpu", bf16, False, f"{precision} was asked for")
+
+
+def test_a_precision_that_there_is_not() -> None:
+    with pytest.raises(InputError, match=r"unknown precision 'fp16'.*auto, bf16, fp32"):
+        choose_machine("fp16")
 
 
 @pytest.mark.parametrize("bf16", [True, False])

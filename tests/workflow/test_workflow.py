@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from patterns import QUICK, picture
 from safetensors.torch import load_file, save_file
 
@@ -15,7 +16,9 @@ from likewise.recipe_book import make_recipe
 from likewise.report import write_report
 from likewise.runs import RunDirectory
 from likewise.scoring import evaluate
+from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
+from likewise.workflow.reuse import open_network
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,15 @@ def test_new_images_find_their_cluster(run: RunDirectory, tmp_path: Path) -> Non
     known = run.assignments()
     where = {name.split("/")[0]: k for name, k in zip(known.names, known.clusters, strict=True)}
     assert both.clusters.tolist() == [where["dots"], where["rings"]]
+
+
+def test_assigning_in_fp32_is_the_network_without_any_change(run: RunDirectory, photos: Path) -> None:
+    _, store, embedded = assign(run, str(photos), precision="fp32")
+    _, network, _ = open_network(run)
+    with torch.inference_mode():
+        parts = network.eval().parts(plain_view(store.read(slice(0, len(store)))))
+    for own, expected in zip(embedded[1:4], parts, strict=True):
+        np.testing.assert_allclose(own, expected.numpy(), rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_assigning_the_same_images_gives_the_same_clusters(run: RunDirectory, photos: Path) -> None:

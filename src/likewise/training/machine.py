@@ -13,6 +13,9 @@ from typing import Any
 import torch
 
 from likewise._version import __version__
+from likewise.errors import unknown_name
+
+PRECISIONS = ("auto", "bf16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,12 @@ def choose_machine(precision: str = "auto", compile: bool | None = None) -> Mach
         precision: `"auto"`, `"bf16"` or `"fp32"`.
         compile: Whether to compile; None does so on a GPU if there is a compiler. On a processor it gains nothing over
             what the convolutions do by themselves (docs/speed.md).
+
+    Raises:
+        InputError: If the precision is none of these.
     """
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     fast, reason = _bf16_support(device)
     bf16 = fast if precision == "auto" else precision == "bf16"

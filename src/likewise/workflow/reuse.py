@@ -11,27 +11,37 @@ from likewise.runs import Assignments, RunDirectory
 from likewise.training.machine import Machine, choose_machine
 
 
-def open_network(run: RunDirectory) -> tuple[Recipe, Network, Machine]:
-    """Recipe and network of a finished run, and how to compute with them on this machine."""
+def open_network(run: RunDirectory, precision: str = "auto") -> tuple[Recipe, Network, Machine]:
+    """Recipe and network of a finished run, and how to compute with them on this machine.
+
+    Args:
+        run: A finished run.
+        precision: `"bf16"`, `"fp32"`, or `"auto"` for what the run was trained in, where this machine is fast at it.
+    """
     run.require_complete()
     recipe = Recipe.read(run.recipe_file)
-    # on a machine without bf16 instructions, fp32 is the faster one and gives the same clusters
-    machine = choose_machine("fp32" if recipe.training.precision == "fp32" else "auto", compile=False)
+    if precision == "auto" and recipe.training.precision == "fp32":
+        precision = "fp32"
+    machine = choose_machine(precision, compile=False)
     return recipe, load_network(recipe, run.model_file), machine
 
 
-def assign(run: RunDirectory, data: object, strict: bool = False) -> tuple[Assignments, ImageStore, Embedded]:
+def assign(
+    run: RunDirectory, data: object, strict: bool = False, precision: str = "auto"
+) -> tuple[Assignments, ImageStore, Embedded]:
     """The clusters of new images.
 
     Args:
         run: A finished run.
         data: Whatever `likewise.data.open_source` takes; one image is enough.
         strict: Stop at the first image that cannot be read.
+        precision: See `open_network`. bf16 is the faster one; it may decide otherwise where two clusters are about
+            equally likely (docs/speed.md).
 
     Returns:
         Their assignments, the images, and what the network says of them.
     """
-    recipe, network, machine = open_network(run)
+    recipe, network, machine = open_network(run, precision)
     source, settings = open_source(data), recipe.data
     memory = int(settings.memory_gb * 2**30)
     store = load_images(source, settings.image_size, memory_bytes=memory, strict=strict, channels=settings.channels)

@@ -1,0 +1,102 @@
+"""From image files to clusters by a finished run, beside a plain loop over a timm model.
+
+    python benchmarks/assignment.py RUN FOLDER [--rounds 3]
+
+RUN is a run directory with a timm backbone, FOLDER holds images in one folder a class. Each turn starts from the files
+and ends with the cluster of every image. The plain loop is what one writes by hand: torchvision's transforms in a
+DataLoader, the network of the run in fp32, argmax. "Same cluster" is the share of images that the run's network puts
+into the same cluster in fp32, without any change, from the same pixels.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from turns import Side, Work, finish, take_turns
+
+BATCH = 32  # at which the plain loop is at its fastest on two cores; likewise chooses for itself
+
+
+def loop_side(run: Path, folder: Path) -> Work:
+    """The loop that one writes by hand."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    recipe, network, _ = _opened(run)
+    size = recipe.data.image_size
+    transform: Any = Compose([Resize(size), CenterCrop(size), ToTensor()])
+    workers = torch.get_num_threads()
+    network.eval()
+
+    def turn() -> None:
+        loader = torch.utils.data.DataLoader(ImageFolder(str(folder), transform), BATCH, num_workers=workers)
+        with torch.inference_mode():
+            torch.cat([network.parts(images).logits.argmax(dim=1) for images, _ in loader])
+
+    return turn
+
+
+def likewise_side(run: Path, folder: Path, precision: str) -> Work:
+    """`likewise assign`; a turn returns the share of images in the same cluster as the unchanged network."""
+    from likewise.data import load_images, open_source
+    from likewise.runs import RunDirectory
+    from likewise.views import plain_view
+    from likewise.workflow import assign
+
+    recipe, network, _ = _opened(run)
+    network.eval()
+    store = load_images(open_source(folder), recipe.data.image_size, memory_bytes=2**36, channels=recipe.data.channels)
+    with torch.inference_mode():
+        logits = [network.parts(plain_view(images)).logits for _, images in store.batches(BATCH)]
+    expected = torch.cat(logits).argmax(dim=1).numpy()
+    del store, network
+
+    def turn() -> float:
+        found = assign(RunDirectory(run), folder, precision=precision)[2].probabilities.argmax(axis=1)
+        return float(np.mean(found == expected))
+
+    return turn
+
+
+def _opened(run: Path) -> Any:
+    from likewise.runs import RunDirectory
+    from likewise.workflow.reuse import open_network
+
+    return open_network(RunDirectory(run))
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a finished run")
+    parser.add_argument("folder", type=Path, help="images, one folder a class")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
+    args = parser.parse_args()
+    sides = {
+        "plain loop, fp32": Side(loop_side, (args.run, args.folder)),
+        "likewise assign, fp32": Side(likewise_side, (args.run, args.folder, "fp32")),
+        "likewise assign, as it chooses": Side(likewise_side, (args.run, args.folder, "auto")),
+    }
+    results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
+    count = sum(path.is_file() for path in args.folder.rglob("*"))
+    first = next(iter(results.values())).median
+    rows: list[dict[str, object]] = [
+        {
+            "side": name,
+            "images/s": round(count / turns.median),
+            "times the first": round(first / turns.median, 2),
+            "same cluster": "" if turns.figure is None else f"{turns.figure:.2%}",
+            "peak GB": round(turns.peak_mb / 1e3, 2),
+        }
+        for name, turns in results.items()
+    ]
+    finish("assignment", rows, f"{count:,} images, medians of {args.rounds} turns, files to clusters.", args.out)
+
+
+if __name__ == "__main__":
+    main()

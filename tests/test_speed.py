@@ -1,0 +1,77 @@
+"""What is fast stays fast: ratios within one run, with wide margins, since the machine that tests has other work too.
+
+The figures themselves come from `make bench`; docs/speed.md has them.
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from likewise.models import build_backbone
+from likewise.models.folding import folded
+from likewise.models.packed_conv import PackedConv2d
+from likewise.training.machine import choose_machine
+from likewise.views import ViewConfig, Views
+
+needs_bf16 = pytest.mark.skipif(not choose_machine().bf16, reason="this processor has no bf16 instructions")
+
+
+def times_faster(slow: Callable[[], object], fast: Callable[[], object], wanted: float) -> float:
+    """How many times faster: the better of two tries, each of fast runs in turns with slow ones."""
+    best = 0.0
+    for _ in range(2):
+        seconds: dict[Callable[[], object], list[float]] = {slow: [], fast: []}
+        for turn in range(4):
+            for work, times in seconds.items():
+                start = time.perf_counter()
+                work()
+                if turn:
+                    times.append(time.perf_counter() - start)
+        best = max(best, min(seconds[slow]) / min(seconds[fast]))
+        if best >= wanted:
+            break
+    return best
+
+
+def step(convolution: nn.Module, images: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            convolution(images).float().sum().backward()
+
+    return run
+
+
+@needs_bf16
+@pytest.mark.parametrize(("channels", "side", "stride"), [(256, 4, 1), (128, 8, 2)])
+def test_packed_convolutions_on_small_maps(channels: int, side: int, stride: int) -> None:
+    """Measured: 2 to 4 times."""
+    images = torch.rand(256, channels, side, side).bfloat16().to(memory_format=torch.channels_last)
+    plain, packed = (
+        kind(channels, channels, 3, stride, 1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for kind in (nn.Conv2d, PackedConv2d)
+    )
+    assert times_faster(step(plain, images), step(packed, images), wanted=1.3) >= 1.3
+
+
+def test_folded_batch_norms() -> None:
+    """Measured: 1.2 times, and 1.6 times with channels_last."""
+    network = build_backbone("efficientnet_lite0", size=96).eval()
+    images = torch.rand(16, 3, 96, 96)
+    last = images.contiguous(memory_format=torch.channels_last)
+    fast = folded(network, images[:2]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.inference_mode():
+        assert times_faster(lambda: network(images), lambda: fast(last), wanted=1.1) >= 1.1
+
+
+def test_views_of_a_batch_beside_one_image_at_a_time() -> None:
+    """Measured: about 20 times."""
+    from torchvision.transforms import v2
+
+    images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
+    one_by_one = v2.Compose([v2.RandomResizedCrop(32), v2.ColorJitter(0.4, 0.4, 0.4, 0.1), v2.RandomGrayscale()])
+    ours, generator = Views(ViewConfig(), 32), torch.Generator().manual_seed(0)
+    slow, fast = (lambda: [one_by_one(image) for image in images]), (lambda: ours(images, generator))
+    assert times_faster(slow, fast, wanted=3) >= 3
