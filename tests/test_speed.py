@@ -47,7 +47,7 @@ def step(convolution: nn.Module, images: Tensor) -> Callable[[], None]:
 @needs_bf16
 @pytest.mark.parametrize(("channels", "side", "stride"), [(256, 4, 1), (128, 8, 2)])
 def test_packed_convolutions_on_small_maps(channels: int, side: int, stride: int) -> None:
-    """Measured: 2 to 4 times."""
+    """Measured: 5 times at 4x4 px, 2 times with a stride."""
     images = torch.rand(256, channels, side, side).bfloat16().to(memory_format=torch.channels_last)
     plain, packed = (
         kind(channels, channels, 3, stride, 1, bias=False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -57,7 +57,7 @@ def test_packed_convolutions_on_small_maps(channels: int, side: int, stride: int
 
 
 def test_folded_batch_norms() -> None:
-    """Measured: 1.2 times, and 1.6 times with channels_last."""
+    """Measured: 1.8 times, channels_last included."""
     network = build_backbone("efficientnet_lite0", size=96).eval()
     images = torch.rand(16, 3, 96, 96)
     last = images.contiguous(memory_format=torch.channels_last)
@@ -67,7 +67,7 @@ def test_folded_batch_norms() -> None:
 
 
 def test_views_of_a_batch_beside_one_image_at_a_time() -> None:
-    """Measured: about 20 times."""
+    """Measured: 15 times."""
     from torchvision.transforms import v2
 
     images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
