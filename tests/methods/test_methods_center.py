@@ -10,6 +10,7 @@ from torch import nn
 from likewise.evaluation import accuracy
 from likewise.methods import METHODS, Center, CenterConfig, center
 from likewise.objectives import kl_divergence, nt_xent, student_t, target_distribution
+from likewise.recipe_book import make_recipe
 
 TERMS = ("instance_loss", "clustering_loss", "anchor_loss")
 
@@ -232,6 +233,28 @@ def test_a_bare_loop_finds_the_groups():
         method.after_step()
     assert accuracy(method.eval().assign(images).argmax(dim=1).numpy(), classes.numpy()) >= 0.9
     assert out["assignment_entropy"] < 0.8 * math.log(4)
+
+
+def test_a_weaker_anchor_is_suggested_where_there_are_features_to_lose():
+    assert Center.suggest(10, False, {}) == {"anchor_weight": 0.1}
+    assert Center.suggest(10, True, {}) == {}
+    assert CenterConfig().anchor_weight == 1
+
+
+def test_the_anchor_loss_is_least_where_the_image_does_not_matter():
+    method = _method(instance_weight=0, clustering_weight=0)
+    out = method.training_step(_views())
+    with torch.no_grad():
+        for parameter in method.backbone.parameters():
+            parameter.zero_()
+    flat = method.training_step(_views())
+    assert flat["anchor_loss"] == 0 < out["anchor_loss"]
+    assert len(flat["logits"].argmax(dim=1).unique()) == 1
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenet10", "imagenet-dogs", "tiny-imagenet"])
+def test_recipes_of_the_paper_keep_its_weight(name):
+    assert make_recipe(f"center-{name}", {}, []).method.settings == {"anchor_weight": 1.0}
 
 
 def test_is_in_the_table():
