@@ -197,6 +197,29 @@ def test_neighbours(given: dict[str, Any], neighbors: int) -> None:
     assert with_budget(decided(32, **given), 1000).training.neighbors == neighbors
 
 
+@pytest.mark.parametrize(
+    ("given", "heads"),
+    [
+        ({}, 1),
+        ({"model.frozen": True}, 5),
+        ({"model.frozen": True, "training.heads": 2}, 2),
+        ({"model.frozen": True, "method.name": "scan"}, 5),
+        ({"model.frozen": True, "method.name": "simclr"}, 1),
+        ({"model.frozen": True, "method.name": "center"}, 1),
+        ({"model.frozen": True, "stage.name": "self-label"}, 1),
+        ({"method.name": "scan", "model.start": "run"}, 1),
+    ],
+)
+def test_heads(given: dict[str, Any], heads: int) -> None:
+    assert with_budget(decided(32, **given), 1000).training.heads == heads
+
+
+@pytest.mark.parametrize("given", [{}, {"model.frozen": True, "method.name": "simclr"}, {"stage.name": "self-label"}])
+def test_several_heads_are_for_clusters_on_a_frozen_backbone(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="heads=1"):
+        with_budget(decided(32, **given | {"training.heads": 2}), 1000)
+
+
 def test_the_views_of_center_are_of_one_image() -> None:
     with pytest.raises(InputError, match="neighbors=0"):
         with_budget(decided(32, **{"model.frozen": True, "method.name": "center", "training.neighbors": 5}), 1000)

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from likewise.config import MethodChoice, Recipe, StageChoice
 from likewise.errors import InputError, unknown_name
-from likewise.methods import METHODS, STAGES, Method, MethodConfig, Parts
+from likewise.methods import METHODS, STAGES, BestOf, Method, MethodConfig, Parts
 from likewise.models import Backbone, build_backbone
 from likewise.runs.files import replacing
 
@@ -115,21 +116,25 @@ def build_network(recipe: Recipe) -> Network:
         InputError: If a name or a setting is not usable.
         RunError: If weights cannot be had.
     """
-    model, data, config = recipe.model, recipe.data, method_config(recipe)
+    model, data = recipe.model, recipe.data
     weights = initial_weights(recipe)
     # the seed decides the weights, and whoever called keeps their own random state
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, bool(model.small_stem))
         trained = nn.Identity() if model.frozen else backbone
-        build: Any = METHODS[recipe.method.name][0]
-        method = build(trained, backbone.num_features, recipe.method.num_clusters, config)
+        method = _build_method(recipe, trained, backbone.num_features)
     frozen = backbone.eval().requires_grad_(False) if model.frozen else None
     return Network(method, frozen, backbone.track)
 
 
+def _build_method(recipe: Recipe, backbone: nn.Module, num_features: int) -> Method:
+    build: Any = METHODS[recipe.method.name][0]
+    return build(backbone, num_features, recipe.method.num_clusters, method_config(recipe))
+
+
 def build_trained(network: Network, recipe: Recipe) -> Method:
-    """What is trained: the network's method, or the stage of the recipe around it."""
+    """What is trained: the network's method, alone or as the first of several heads, or the recipe's stage."""
     config = stage_config(recipe)
     if config is not None and recipe.model.frozen and network.method.concludes:
         raise InputError(
@@ -137,7 +142,19 @@ def build_trained(network: Network, recipe: Recipe) -> Method:
             "are K-means on features that stay as they are. Start from a run of cdc, or train the backbone."
         )
     stage: Any = STAGES[recipe.stage.name][0] if config is not None else None
-    return network.method if stage is None else stage(network.method, config)
+    if stage is not None:
+        return stage(network.method, config)
+    further = [_further_head(network, recipe, number) for number in range(1, recipe.training.heads or 1)]
+    return BestOf([network.method, *further]) if further else network.method
+
+
+def _further_head(network: Network, recipe: Recipe, number: int) -> Method:
+    """Another network of the same method for the same frozen backbone; its weights follow from seed and number."""
+    assert network.frozen is not None
+    state = np.random.SeedSequence([recipe.training.seed, number]).generate_state(1, np.uint64)[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(state >> np.uint64(1)))
+        return _build_method(recipe, nn.Identity(), network.frozen.num_features)
 
 
 def load_network(recipe: Recipe, path: Path) -> Network:

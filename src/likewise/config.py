@@ -65,6 +65,13 @@ class TrainingConfig(Section):
         description="positives: the second view is of one of this many nearest images; by default 20 for scan and on "
         "frozen backbones, else 0",
     )
+    heads: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="trained side by side on a frozen backbone; the one with the lowest loss is kept. By default 5 "
+        "for cdc and scan there, else 1",
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")
     compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU")

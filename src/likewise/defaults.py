@@ -95,8 +95,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         num_images: How many images there are to train on.
 
     Raises:
-        InputError: If the images are too few for the clusters or for the batch that was asked for, or if neighbours are
-            asked for and there are no features to find them by.
+        InputError: If the images are too few for the clusters or for the batch that was asked for, if neighbours are
+            asked for and there are no features to find them by, or several heads where there cannot be any.
     """
     recipe = recipe.model_copy(deep=True)
     training, clusters = recipe.training, recipe.method.num_clusters
@@ -119,6 +119,12 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         raise InputError(
             "neighbours as positives need features that mean something: start from a run (--from RUN), "
             "or use a frozen backbone."
+        )
+    if training.heads is None:
+        training.heads = method.heads if recipe.model.frozen and not recipe.stage.name else 1
+    if training.heads > 1 and (recipe.stage.name or method.concludes or not recipe.model.frozen):
+        raise InputError(
+            "several heads are for the clusters of cdc, scan and center on a frozen backbone: set training.heads=1."
         )
     if training.steps is None and training.epochs is None and training.minutes is None:
         if recipe.model.frozen:

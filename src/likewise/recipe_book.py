@@ -11,7 +11,7 @@ from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
 _LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
-_OF_THE_LENGTH = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile"}
+_NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile", "heads"}
 
 
 def recipe_files() -> dict[str, Path]:
@@ -83,12 +83,12 @@ def _start(origin: str | None) -> dict[str, Any]:
 def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
-    Not its length and what followed from it. A stage brings views and an optimiser of its own, and another method has
-    settings of its own.
+    Not its length and what followed from it, nor its number of heads. A stage brings views and an optimiser of its own,
+    and another method has settings of its own.
     """
     run = RunDirectory(start).require_complete()
     tables = Recipe.read(run.recipe_file).model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
-    kept, method = tables["training"].keys() - _OF_THE_LENGTH, tables["method"]
+    kept, method = tables["training"].keys() - _NOT_CARRIED, tables["method"]
     if asked.stage.name:
         del tables["views"]
         kept = {"seed", "precision"}

@@ -9,6 +9,7 @@ import torch
 from patterns import QUICK, picture
 from safetensors.torch import load_file, save_file
 
+from likewise.assembly import build_network, build_trained
 from likewise.config import Recipe
 from likewise.errors import InputError
 from likewise.evaluation import kmeans
@@ -164,6 +165,24 @@ def test_a_frozen_backbone_trains_its_head_on_cached_features(
     assert np.array_equal(again.clusters, first.run.assignments().clusters)
     before = {name: value.clone() for name, value in first.network.frozen.state_dict().items()}  # type: ignore[union-attr]
     assert all(np.array_equal(before[n], v) for n, v in second.network.frozen.state_dict().items())  # type: ignore[union-attr]
+
+
+def test_the_head_with_the_lowest_loss_is_kept(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    given = {"method.num_clusters": 4, "model.frozen": True, "model.weights": "none", "data.image_size": 20}
+    short = {"training.steps": 6, "training.batch_size": 60, "model.cached_views": 2, "training.heads": 3}
+    recipe = make_recipe(None, given | short, [])
+    done = cluster(recipe, str(photos), RunDirectory(tmp_path / "run"))
+    trained = build_trained(build_network(done.recipe), done.recipe)
+    first = [head.state_dict()["encoder.head.0.weight"] for head in trained.methods]  # type: ignore[operator,union-attr]
+    assert len(first) == 3
+    assert not any(torch.equal(first[0], other) for other in first[1:])
+    again = build_trained(build_network(done.recipe), done.recipe)
+    assert all(
+        torch.equal(value, again.state_dict()[name]) for name, value in trained.state_dict().items() if name != "losses"
+    )
+    table, _, _ = assign(done.run, str(photos))  # of one head: the file holds no other
+    assert np.array_equal(table.clusters, done.run.assignments().clusters)
 
 
 def test_a_run_overwrites_nothing(run: RunDirectory, photos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
+from likewise.methods.best_of import BestOf
 from likewise.methods.cdc import CDC, CDCConfig
 from likewise.methods.center import Center, CenterConfig
 from likewise.methods.instance import MoCoV2, SimCLR
@@ -31,6 +32,7 @@ __all__ = [
     "METHODS",
     "SCAN",
     "STAGES",
+    "BestOf",
     "CDCConfig",
     "Center",
     "CenterConfig",

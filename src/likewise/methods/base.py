@@ -61,6 +61,7 @@ class Method(nn.Module, ABC):
         prepares: Whether `prepare` is to be called before the first step.
         concludes: Whether `conclude` is to be called after the last.
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
+        heads: How many are trained side by side on a frozen backbone, to keep the best, unless the recipe says.
         takes_neighbors: Whether its views may be of different images at all.
         signs: By what the health of a run is seen.
     """
@@ -69,6 +70,7 @@ class Method(nn.Module, ABC):
     prepares: ClassVar[bool] = False
     concludes: ClassVar[bool] = False
     neighbors: ClassVar[int] = 0
+    heads: ClassVar[int] = 1
     takes_neighbors: ClassVar[bool] = True
     signs: ClassVar[Signs] = Signs()
 

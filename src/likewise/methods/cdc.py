@@ -53,6 +53,7 @@ class CDC(Method):
     """
 
     Config = CDCConfig
+    heads = 5
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: CDCConfig) -> None:
         super().__init__()

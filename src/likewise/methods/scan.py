@@ -54,6 +54,7 @@ class SCAN(Method):
 
     Config = SCANConfig
     neighbors = 20
+    heads = 5
     signs = Signs(
         contrastive_term="",
         uniform_term="consistency_loss",
