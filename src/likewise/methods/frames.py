@@ -14,7 +14,7 @@ from likewise.methods.base import MethodConfig
 from likewise.models.heads import projection_head
 from likewise.models.momentum import MomentumEncoder
 from likewise.models.queue import Queue
-from likewise.objectives import batch_info_nce, info_nce, nt_xent
+from likewise.objectives import Products, batch_info_nce, info_nce, nt_xent
 from likewise.ranks import gather
 
 FrameName = Literal["in-batch", "moco-v2", "moco-v3"]
@@ -70,6 +70,11 @@ class FrameConfig(MethodConfig):
     instance_dim: int = Field(default=128, ge=2, le=2**16, description="D, the size of the instance part z_n")
     hidden_dim: int = Field(default=512, ge=1, le=2**16, description="width of the hidden layer of each head")
     temperature: float = Field(default=0.2, gt=0, description="t1, of the contrastive loss")
+    products: Products = Field(
+        default="fp32",
+        description="in which numbers a processor multiplies embeddings for the contrastive loss (in-batch); bf16: "
+        "faster where batches are of thousands, and rounded",
+    )
     queue_size: int = Field(default=4096, ge=1, le=2**24, description="keys in the queue (moco-v2)")
     key_groups: int = Field(
         default=1, ge=1, description="batch norm sees the keys in this many groups (moco-v2), as on as many GPUs"
@@ -144,12 +149,12 @@ class InBatch(Frame):
 
     def __init__(self, config: FrameConfig) -> None:
         super().__init__()
-        self.temperature = config.temperature
+        self.temperature, self.products = config.temperature, config.products
 
     def forward(self, encoder: nn.Module, first: Tensor, second: Tensor) -> Compared:
         # one pass for both views: twice the batch fills the hardware better, and batch norm sees both alike
         one, other = map(gathered, encoder(torch.cat([first, second])).halves())
-        loss = nt_xent(one.joint, other.joint, self.temperature)
+        loss = nt_xent(one.joint, other.joint, self.temperature, self.products)
         return Compared(loss, [(other.logits, one.logits), (one.logits, other.logits)])
 
     def negatives(self, batch_size: int) -> int:
