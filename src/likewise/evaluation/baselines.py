@@ -19,6 +19,7 @@ MOST_FITTED_VALUES = 400_000_000  # N * F above which centres are fitted to a pa
 ROWS_A_CLUSTER = 50  # that they are fitted to at least
 ASSIGNED = 16_384  # rows that are assigned together
 RESTARTS = 10
+STARTED_CLUSTERS = 1000  # starts times K, at most: a start of K-means++ takes K passes over its rows, one after another
 MAX_ITERATIONS = 100
 BATCH = 4096
 THREADS = 2
@@ -30,7 +31,8 @@ def kmeans(
     """K-means clusters, in float32, the same for the same seed.
 
     Up to `FULL_KMEANS_VALUES` numbers (N * F, after the reduction) this is Lloyd's K-means, the best of 10 starts;
-    above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Of more than `MOST_FITTED_VALUES`
+    above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Beyond 100 clusters there are fewer
+    starts, and from 1,000 on there is one. Of more than `MOST_FITTED_VALUES`
     numbers it sees a part of the rows, drawn by the seed, and the user is told; all are assigned, block by block, so
     that a memory-mapped file is never in memory as a whole. Rows wider than `MAX_FEATURES`
     are first projected on their 256 leading principal axes, fitted on at most 4096 rows drawn by the seed: distances
@@ -140,7 +142,8 @@ def _check(train: NDArray[np.float32], test: NDArray[np.float32], num_clusters: 
 def _estimator(values: int, rows: int, num_clusters: int, seed: int) -> Any:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    common: dict[str, Any] = {"n_init": RESTARTS, "max_iter": MAX_ITERATIONS, "random_state": seed}
+    starts = min(max(STARTED_CLUSTERS // num_clusters, 1), RESTARTS)
+    common: dict[str, Any] = {"n_init": starts, "max_iter": MAX_ITERATIONS, "random_state": seed}
     if values <= FULL_KMEANS_VALUES:
         return KMeans(num_clusters, **common)
     # starts are compared on `init_size` rows, which must be at least K
