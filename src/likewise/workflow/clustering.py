@@ -194,13 +194,17 @@ def _embedded(network: Network, cached: CachedFeatures | None, store: ImageStore
 
 def _assigned(method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine) -> Embedded:
     """What a method says of features, which are not copied: of a large set they are a file that fills no memory."""
-    read, said = Rows(features), []
+    read, said = Rows(features), list[np.ndarray]()
     for start in range(0, len(rows), ASSIGNED):
         places = np.arange(start, min(start + ASSIGNED, len(rows)))
-        embedded = embed_features(method, rows[places], read(places), machine)
-        said.append(embedded._replace(features=rows[:0]))
-    joined = Embedded(*(np.concatenate(column) for column in zip(*said, strict=True)))
-    return joined._replace(features=features)
+        block = embed_features(method, rows[places], read(places), machine)
+        parts = block.categorical, block.instance, block.probabilities
+        # filled in place: blocks that are joined at the end would take the memory twice
+        said = said or [np.empty((len(rows), part.shape[1]), part.dtype) for part in parts]
+        for whole, part in zip(said, parts, strict=True):
+            whole[places] = part
+    categorical, instance, probabilities = said
+    return Embedded(rows, features, categorical, instance, probabilities)
 
 
 def _tensor(features: np.ndarray) -> torch.Tensor:
