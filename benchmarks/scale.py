@@ -45,6 +45,7 @@ class Shape(NamedTuple):
     steps: int
     batch: int
     frame: str
+    products: str
 
 
 def write_features(path: Path, images: int) -> float:
@@ -93,8 +94,8 @@ def train(path: Path, shape: Shape) -> dict[str, Any]:
     keep_freed_memory()
     torch.manual_seed(0)
     views = np.load(path, mmap_mode="r")
-    frame: Any = shape.frame
-    config = CDCConfig(frame=frame, instance_dim=INSTANCE, hidden_dim=HIDDEN)
+    settings = {"frame": shape.frame, "products": shape.products, "instance_dim": INSTANCE, "hidden_dim": HIDDEN}
+    config = CDCConfig.model_validate(settings)
     method = CDC(torch.nn.Identity(), FEATURES, CLUSTERS, config).to(machine.device).train()
     optimizer = build_optimizer(method, TrainingConfig(learning_rate=0.3, optimizer="lars", weight_decay=1e-6))
     batches = FeatureBatches(views, views[0], shape.batch, seed=0)
@@ -166,10 +167,11 @@ def parts(batch: int) -> dict[str, float]:
         found[f"Sinkhorn, K={clusters:,}, both views"] = 2 * typical(lambda scores=logits: sinkhorn(scores, 0.05))
     joint = [functional.normalize(torch.randn(batch, CLUSTERS + INSTANCE), dim=1).requires_grad_() for _ in range(2)]
 
-    def contrast() -> None:
-        nt_xent(*joint, 0.2).backward()
+    def contrast(products: Any) -> None:
+        nt_xent(*joint, 0.2, products).backward()
 
-    found["NT-Xent and its gradient"] = typical(contrast, rounds=3)
+    for products in ("fp32", "bf16"):
+        found[f"NT-Xent and its gradient, {products}"] = typical(lambda chosen=products: contrast(chosen), rounds=3)
     return found
 
 
@@ -205,6 +207,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="at most so many are timed at each size")
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--frame", choices=["in-batch", "moco-v2", "moco-v3"], default="in-batch")
+    parser.add_argument("--products", choices=["fp32", "bf16"], default="fp32", help="of embeddings, in-batch")
     parser.add_argument("--searches", action="store_true", help="K-means and neighbours as well; minutes")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the features, 10.5 GB")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
@@ -212,6 +215,7 @@ def main() -> None:
     needed = args.images // min(args.shares) * VIEWS * FEATURES * 2 * (2 if args.searches else 1)
     if shutil.disk_usage(args.folder).free < needed + 2**30:
         parser.error(f"{args.folder} has no room for {needed / 1e9:.1f} GB; give --folder, or fewer --images")
+    shape = Shape(args.images, args.steps, args.batch, args.frame, args.products)
     rows, notes = [], []
     found: dict[str, float] = {}
     for images in (args.images // share for share in args.shares):
@@ -219,13 +223,13 @@ def main() -> None:
             path = Path(folder) / "views.npy"
             written = in_own_process(write_features, path, images)
             notes.append(f"{images:,} images drawn and written in {written:.0f} s")
-            rows.append(in_own_process(train, path, Shape(images, args.steps, args.batch, args.frame)))
+            rows.append(in_own_process(train, path, shape._replace(images=images)))
             if args.searches and not found:
                 found = in_own_process(searches, path)
     step = statistics.median(float(row["s a step"]) for row in rows)
     shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
     text = (
-        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}. "
+        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}, products {args.products}. "
         f"{'; '.join(notes)}. Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
     )
     if found:
