@@ -229,8 +229,8 @@ def main() -> None:
     step = statistics.median(float(row["s a step"]) for row in rows)
     shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
     text = (
-        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}, products {args.products}. "
-        f"{'; '.join(notes)}. Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
+        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}, "
+        f"products in {args.products}. {'; '.join(notes)}. Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
     )
     if found:
         costs = ", ".join(f"{name} {value:,.1f}" for name, value in found.items())
