@@ -230,7 +230,8 @@ def main() -> None:
     shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
     text = (
         f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}, "
-        f"products in {args.products}. {'; '.join(notes)}. Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
+        f"products in {args.products}. {'; '.join(notes)}. "
+        f"Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
     )
     if found:
         costs = ", ".join(f"{name} {value:,.1f}" for name, value in found.items())
