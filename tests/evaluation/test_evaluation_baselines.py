@@ -32,6 +32,22 @@ def test_kmeans_finds_blobs_and_repeats_itself(width, settings, monkeypatch):
     assert accuracy(kmeans(features, 5, 0, test_features=more), more_labels) == 1.0
 
 
+def test_of_very_many_rows_a_part_is_enough(monkeypatch, tmp_path, capsys):
+    features, labels = _blobs(16, count=900)
+    monkeypatch.setattr(baselines, "MOST_FITTED_VALUES", 16 * 260)
+    monkeypatch.setattr(baselines, "ASSIGNED", 256)
+    clusters = kmeans(features, 5, seed=0)
+    assert "260 of 900 rows" in capsys.readouterr().err
+    assert accuracy(clusters, labels) == 1.0
+    np.save(tmp_path / "features.npy", features.astype(np.float32))
+    assert np.array_equal(clusters, kmeans(np.load(tmp_path / "features.npy", mmap_mode="r"), 5, seed=0))
+    more, more_labels = _blobs(16, count=80, seed=7)
+    assert accuracy(kmeans(features, 5, 0, test_features=more), more_labels) == 1.0
+    features[-1] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        kmeans(features, 5, seed=0)
+
+
 def test_the_same_seed_repeats_itself_where_clusters_are_not_clear():
     features = np.random.default_rng(0).random((500, 30))
     first = kmeans(features, 8, seed=3)

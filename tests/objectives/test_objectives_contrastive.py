@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from likewise.objectives import batch_info_nce, info_nce, nt_xent
+from likewise.objectives import batch_info_nce, contrastive, info_nce, nt_xent
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 temperatures = pytest.mark.parametrize("temperature", [0.1, 0.2, 1.0])
@@ -117,6 +117,31 @@ def test_gradients_of_info_nce(generator):
 def test_gradients_of_nt_xent(generator):
     inputs = [_unit(generator, 4, 3).requires_grad_() for _ in range(2)]
     assert torch.autograd.gradcheck(lambda *tensors: nt_xent(*tensors, 0.3), inputs)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 14])
+def test_blocks_change_nothing(generator, rows, monkeypatch):
+    first, second = (_unit(generator, 7, 5).requires_grad_() for _ in range(2))
+    nt_xent(first, second, 0.2).backward()
+    expected = first.grad.clone(), second.grad.clone()
+    first.grad = second.grad = None
+    monkeypatch.setattr(contrastive, "ROWS", rows)
+    loss = nt_xent(first, second, 0.2)
+    (3 * loss).backward()
+    assert loss.item() == pytest.approx(_naive_nt_xent(first, second, 0.2), rel=1e-10)
+    for part, exact in zip((first, second), expected, strict=True):
+        torch.testing.assert_close(part.grad, 3 * exact, **EXACT)
+
+
+def test_gradient_where_twins_have_nearly_all_the_weight(generator):
+    first = _unit(generator, 16, 32)
+    pair = [(first + 1e-3 * torch.randn(16, 32, generator=generator)).requires_grad_() for _ in range(2)]
+    nt_xent(*pair, 0.1).backward()
+    rough = [part.detach().float().requires_grad_() for part in pair]
+    nt_xent(*rough, 0.1).backward()
+    for part, exact in zip(rough, pair, strict=True):
+        error = (part.grad.double() - exact.grad).norm() / exact.grad.norm()
+        assert error < 1e-2
 
 
 def test_order_of_images_and_of_queue_changes_nothing(generator):

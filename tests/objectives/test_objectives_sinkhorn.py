@@ -49,6 +49,28 @@ def test_clusters_come_to_be_used_equally(generator):
     assert distances[-1] < 1e-6
 
 
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("spread", [1.0, 30.0, 1e3])
+def test_is_the_same_on_logarithms(generator, iterations, spread):
+    scores = _scores(generator, 40, 6) * spread
+    log_plan = scores / 0.05
+    for _ in range(iterations):
+        log_plan = log_plan - log_plan.logsumexp(dim=0) - math.log(6)
+        log_plan = log_plan - log_plan.logsumexp(dim=1, keepdim=True) - math.log(40)
+    expected = (log_plan + math.log(40)).exp()
+    torch.testing.assert_close(sinkhorn(scores, 0.05, iterations), expected, rtol=1e-8, atol=1e-10)
+    # differences of logarithms up to 2e4 x 20 are known to 0.03 in float32
+    rough = {1.0: 1e-4, 30.0: 1e-3, 1e3: 0.1}[spread]
+    torch.testing.assert_close(sinkhorn(scores.float(), 0.05, iterations).double(), expected, rtol=0, atol=rough)
+
+
+def test_leaves_the_scores_alone(generator):
+    scores = _scores(generator)
+    before = scores.clone()
+    sinkhorn(scores, 1.0, 7)
+    assert torch.equal(scores, before)
+
+
 def test_large_epsilon_is_uniform_and_small_epsilon_hard(generator):
     scores = _scores(generator, 20, 4)
     torch.testing.assert_close(sinkhorn(scores, 1e6), torch.full_like(scores, 0.25), rtol=0, atol=1e-5)

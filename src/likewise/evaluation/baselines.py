@@ -9,12 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from likewise.errors import InputError
 from likewise.evaluation._checks import as_features
+from likewise.progress import say
 
 MAX_FEATURES = 2048  # wider rows are reduced by PCA: no usual backbone is wider, pixels from 27 x 27 x 3 on are
 PCA_FEATURES = 256
 PCA_ROWS = 4096  # the axes of PCA are fitted on at most so many rows; more change them little and cost seconds
 FULL_KMEANS_VALUES = 12_000_000  # N * F up to which K-means sees all rows in every iteration
+MOST_FITTED_VALUES = 400_000_000  # N * F above which centres are fitted to a part of the rows; 1.6 GB
+ROWS_A_CLUSTER = 50  # that they are fitted to at least
+ASSIGNED = 16_384  # rows that are assigned together
 RESTARTS = 10
+STARTED_CLUSTERS = 1000  # starts times K, at most: a start of K-means++ takes K passes over its rows, one after another
 MAX_ITERATIONS = 100
 BATCH = 4096
 THREADS = 2
@@ -26,7 +31,10 @@ def kmeans(
     """K-means clusters, in float32, the same for the same seed.
 
     Up to `FULL_KMEANS_VALUES` numbers (N * F, after the reduction) this is Lloyd's K-means, the best of 10 starts;
-    above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Rows wider than `MAX_FEATURES`
+    above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Beyond 100 clusters there are fewer
+    starts, and from 1,000 on there is one. Of more than `MOST_FITTED_VALUES`
+    numbers it sees a part of the rows, drawn by the seed, and the user is told; all are assigned, block by block, so
+    that a memory-mapped file is never in memory as a whole. Rows wider than `MAX_FEATURES`
     are first projected on their 256 leading principal axes, fitted on at most 4096 rows drawn by the seed: distances
     between images live almost wholly there, and 10,000 x 3072 pixels take seconds in place of a minute.
 
@@ -55,19 +63,36 @@ def kmeans(
     """
     from threadpoolctl import threadpool_limits
 
-    train = as_features(train_features, "train_features")
-    test = train if test_features is None else as_features(test_features, "test_features")
+    everything = np.asarray(train_features)
+    train = as_features(_fitted(everything, num_clusters, seed), "train_features")
+    part = len(train) < len(everything)
+    test = as_features(test_features, "test_features") if test_features is not None else everything if part else train
     _check(train, test, num_clusters)
     reduce = _reduction(train, seed) if train.shape[1] > MAX_FEATURES else None
-    if reduce is not None:
-        train, test = (reduce(train),) * 2 if test is train else (reduce(train), reduce(test))
+    reduced = train if reduce is None else reduce(train)
     # Threads add their sums of centres in the order they finish: with two the sum is the same either way, with more
     # it rounds differently from run to run.
     with warnings.catch_warnings(), threadpool_limits(limits=THREADS, user_api="openmp"):
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
-        model = _estimator(train.size, len(train), num_clusters, seed).fit(train)
-    clusters = model.labels_ if test is train else model.predict(test)
-    return np.asarray(clusters, dtype=np.int64)
+        model = _estimator(reduced.size, len(reduced), num_clusters, seed).fit(reduced)
+        if test is train:
+            return np.asarray(model.labels_, dtype=np.int64)
+        clusters = np.empty(len(test), dtype=np.int64)
+        for start in range(0, len(test), ASSIGNED):
+            block = as_features(test[start : start + ASSIGNED], "train_features")
+            clusters[start : start + ASSIGNED] = model.predict(block if reduce is None else reduce(block))
+    return clusters
+
+
+def _fitted(features: NDArray[Any], num_clusters: int, seed: int) -> NDArray[Any]:
+    """The rows that centres are fitted to: all of them, or where that would be too much, some drawn by the seed."""
+    if features.ndim != 2 or features.size <= MOST_FITTED_VALUES:
+        return features
+    enough = max(MOST_FITTED_VALUES // features.shape[1], ROWS_A_CLUSTER * num_clusters)
+    if enough >= len(features):
+        return features
+    say(f"K-means finds its centres in {enough:,} of {len(features):,} rows, and assigns all")
+    return features[np.sort(np.random.default_rng(seed).choice(len(features), enough, replace=False))]
 
 
 def pixels(images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -117,7 +142,8 @@ def _check(train: NDArray[np.float32], test: NDArray[np.float32], num_clusters: 
 def _estimator(values: int, rows: int, num_clusters: int, seed: int) -> Any:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    common: dict[str, Any] = {"n_init": RESTARTS, "max_iter": MAX_ITERATIONS, "random_state": seed}
+    starts = min(max(STARTED_CLUSTERS // num_clusters, 1), RESTARTS)
+    common: dict[str, Any] = {"n_init": starts, "max_iter": MAX_ITERATIONS, "random_state": seed}
     if values <= FULL_KMEANS_VALUES:
         return KMeans(num_clusters, **common)
     # starts are compared on `init_size` rows, which must be at least K

@@ -1,24 +1,35 @@
 """The nearest images of each image."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional
 
 from likewise.errors import InputError
-from likewise.progress import track
+from likewise.progress import say, track
+from likewise.training.rows import Rows
 
 BLOCK = 1024  # rows compared with all others at a time
+MOST_EXACT = 100_000  # images that are all compared with each other
+COMPARED = 20_000  # images that each is compared with where there are more
+ROWS_A_CELL = 50  # from which the centres of cells are found
+ROUNDS = 5
 
 
 @torch.inference_mode()
 def nearest_images(features: Float[np.ndarray, "N F"], count: int) -> Int[np.ndarray, "N count"]:
     """The `count` nearest other images of each image by the cosine of their features, nearest first.
 
-    Exact, and quadratic in N: 10,000 images of 1,280 features take about a second on two cores, 100,000 two minutes.
+    Up to 100,000 images exact, and quadratic in N: 10,000 images of 1,280 features take about a second on two cores,
+    100,000 two minutes. Of more images, each is compared with those of its own cell and of the nearest cells around it,
+    at least 20,000 images, where cells are the clusters of a few rounds of spherical K-means. Then a near image may be
+    missed; time grows linearly but for the search for the cell of each image, and memory holds some 20,000 rows.
 
     Args:
-        features: Of the images as they are.
+        features: Of the images as they are; rows of a memory-mapped file are read as they are needed.
         count: 1 .. N - 1.
 
     Raises:
@@ -28,16 +39,75 @@ def nearest_images(features: Float[np.ndarray, "N F"], count: int) -> Int[np.nda
         >>> nearest_images(np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], dtype=np.float32), 1).tolist()
         [[1], [0], [1]]
     """
-    if not 0 < count < len(features):
-        raise InputError(f"{count} neighbours of each of {len(features)} images: there must be more images than that.")
-    # float32: in bf16, rounding would put the order of near ones at random
-    unit = functional.normalize(torch.from_numpy(np.array(features, dtype=np.float32)), dim=1)
-    nearest = np.empty((len(unit), count), dtype=np.int64)
-    with track("finding neighbours", total=len(unit)) as tracker:
-        for start in range(0, len(unit), BLOCK):
-            similarity = unit[start : start + BLOCK] @ unit.T
-            rows = torch.arange(len(similarity))
-            similarity[rows, start + rows] = -torch.inf  # an image is no neighbour of itself
-            nearest[start : start + BLOCK] = similarity.topk(count, dim=1).indices.numpy()
-            tracker.advance(len(similarity))
+    total = len(features)
+    if not 0 < count < total:
+        raise InputError(f"{count} neighbours of each of {total} images: there must be more images than that.")
+    read = Rows(features)
+    groups = _everybody(total) if total <= MOST_EXACT else _around_cells(read, total, max(COMPARED, count + 1))
+    nearest = np.empty((total, count), dtype=np.int64)
+    with track("finding neighbours", total=total) as tracker:
+        for own, others in groups:
+            compared = np.concatenate([own, others])
+            unit = _unit(read, compared)
+            for start in range(0, len(own), BLOCK):
+                similarity = unit[start : min(start + BLOCK, len(own))] @ unit.T
+                rows = torch.arange(len(similarity))
+                similarity[rows, start + rows] = -torch.inf  # an image is no neighbour of itself
+                found = similarity.topk(count, dim=1).indices.numpy()
+                nearest[own[start : start + BLOCK]] = compared[found]
+                tracker.advance(len(similarity))
     return nearest
+
+
+Group = tuple[np.ndarray, np.ndarray]
+"""Rows whose neighbours are looked for, and the other rows that they are looked for among."""
+
+
+def _unit(read: Rows, rows: np.ndarray) -> Tensor:
+    # float32: in bf16, rounding would put the order of near ones at random
+    values = torch.from_numpy(read(rows).astype(np.float32, copy=False))
+    return functional.normalize(values, dim=1, out=values)
+
+
+def _everybody(total: int) -> Iterator[Group]:
+    yield np.arange(total), np.arange(0)
+
+
+def _around_cells(read: Rows, total: int, compared: int) -> Iterator[Group]:
+    """The images cell by cell, each with those of the nearest cells, until there are `compared` of them."""
+    centers = _cell_centers(read, total)
+    say(f"{total:,} images are too many to compare all with all: each is compared with about {compared:,} near ones")
+    cells = _cells(read, np.arange(total), centers)
+    order, sizes = np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(centers))
+    members = np.split(order, np.cumsum(sizes)[:-1])
+    around = (centers @ centers.T).argsort(dim=1, descending=True).numpy()
+    for cell in np.flatnonzero(sizes):
+        others = [other for other in around[cell] if other != cell]
+        # equal images may all lie in one cell
+        for own in np.array_split(members[cell], max(sizes[cell] // compared, 1)):
+            enough = np.searchsorted(len(own) + np.cumsum(sizes[others]), compared) + 1
+            yield own, np.concatenate([members[other] for other in others[:enough]])
+
+
+def _cell_centers(read: Rows, total: int) -> Tensor:
+    """The centres of about sqrt(N) cells, unit rows, by K-means on a part of the images."""
+    count = round(total**0.5)
+    drawn = np.random.default_rng(0).choice(total, min(total, ROWS_A_CELL * count), replace=False)
+    sample = _unit(read, drawn)
+    centers = sample[:count].clone()
+    for _ in range(ROUNDS):
+        cells = torch.cat([(block @ centers.T).argmax(dim=1) for block in sample.split(8 * BLOCK)])
+        # a cell without members keeps its centre
+        centers = functional.normalize(centers * 1e-6 + torch.zeros_like(centers).index_add_(0, cells, sample), dim=1)
+    return centers
+
+
+def _cells(read: Rows, rows: np.ndarray, centers: Tensor) -> np.ndarray:
+    """The nearest centre of each row."""
+    found = []
+    with track("finding cells", total=len(rows)) as tracker:
+        for start in range(0, len(rows), 8 * BLOCK):
+            block = _unit(read, rows[start : start + 8 * BLOCK])
+            found.append((block @ centers.T).argmax(dim=1).numpy())
+            tracker.advance(len(block))
+    return np.concatenate(found)

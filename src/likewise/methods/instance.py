@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from likewise.methods.base import Method, Parts
 from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame
-from likewise.methods.kmeans import kmeans_centers
+from likewise.methods.kmeans import BLOCK, kmeans_centers
 
 
 class MoCoV2Config(FrameConfig):
@@ -80,7 +80,8 @@ class SimCLR(Method):
         features = features.detach().float().cpu()
         means, clusters = kmeans_centers(features, len(centers), seed=0)
         centers.copy_(means)
-        own = (features - means[clusters].float()).square().sum(dim=1).mean()
+        pairs = zip(features.split(BLOCK), clusters.split(BLOCK), strict=True)
+        own = torch.cat([(block - means[those].float()).square().sum(dim=1) for block, those in pairs]).mean()
         spread.copy_(own if own > 0 else torch.ones(()))
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from likewise.evaluation import kmeans
 
+BLOCK = 4096  # rows in float64 at a time
+
 
 @torch.no_grad()
 def kmeans_centers(
@@ -29,5 +31,7 @@ def kmeans_centers(
     """
     clusters = torch.from_numpy(kmeans(features.float().numpy(), num_clusters, seed))
     sizes = torch.bincount(clusters, minlength=num_clusters)[:, None]
-    sums = torch.zeros(num_clusters, features.shape[1], dtype=torch.float64).index_add_(0, clusters, features.double())
-    return torch.where(sizes > 0, sums / sizes.clamp_min(1), features.double().mean(dim=0)), clusters
+    sums = torch.zeros(num_clusters, features.shape[1], dtype=torch.float64)
+    for block, own in zip(features.split(BLOCK), clusters.split(BLOCK), strict=True):
+        sums.index_add_(0, own, block.double())
+    return torch.where(sizes > 0, sums / sizes.clamp_min(1), sums.sum(dim=0) / len(features)), clusters

@@ -14,6 +14,7 @@ from likewise.data import ImageStore
 from likewise.data.store import shuffled_batches
 from likewise.methods.base import View
 from likewise.ranks import rank, world_size
+from likewise.training.rows import Rows
 from likewise.views import Views, plain_view
 
 Batch = tuple[Tensor, ...]
@@ -117,8 +118,8 @@ class FeatureBatches:
     """Batches of cached features; the views of an image are different ones of its cached views.
 
     Args:
-        views: Features of V augmented views of N images, [V, N, F], memory-mapped.
-        plain: Features of the images as they are, [N, F], memory-mapped.
+        views: Features of V augmented views of N images, [V, N, F]; of a memory-mapped file, only what is used is read.
+        plain: Features of the images as they are, [N, F], likewise.
         batch_size: B, over all processes.
         seed: Decides order and choice of views.
         neighbors: Where positives are other images.
@@ -127,26 +128,27 @@ class FeatureBatches:
     def __init__(
         self, views: np.ndarray, plain: np.ndarray, batch_size: int, seed: int, neighbors: Neighbors | None = None
     ) -> None:
-        self.cache, self.plain, self.batch_size, self.seed = views, plain, batch_size, seed
+        self.cache, self.plain, self.batch_size, self.seed = Rows(views), Rows(plain), batch_size, seed
         self.neighbors = neighbors
-        self.steps_per_epoch = views.shape[1] // batch_size
+        self.num_views, self.num_images, _ = views.shape
+        self.steps_per_epoch = self.num_images // batch_size
 
     def epoch(self, epoch: int, skip: int = 0) -> Generator[Batch]:
-        order = shuffled_batches(self.cache.shape[1], self.batch_size, self.seed, epoch)
+        order = shuffled_batches(self.num_images, self.batch_size, self.seed, epoch)
         shares = _shares(self.neighbors, epoch)
         for rows in islice(order, skip, None):
             yield tuple(torch.from_numpy(np.ascontiguousarray(share(rows))) for share in shares)
 
     def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
         # the first ones of a random order of the views of each image: never the same view twice, if there are enough
-        draws = torch.rand(len(batch[0]), len(self.cache), generator=generator_of(self.seed, step))
+        draws = torch.rand(len(batch[0]), self.num_views, generator=generator_of(self.seed, step))
         order = draws.argsort(dim=1).numpy()
         made, rows, drawn = [], batch[0].cpu().numpy(), 0
         for kind in kinds:
             if kind == "plain":
-                features = self.plain[rows]
+                features = self.plain(rows)
             else:
-                features = self.cache[order[:, drawn % len(self.cache)], rows]
+                features = self.cache(order[:, drawn % self.num_views], rows)
                 rows, drawn = batch[-1].cpu().numpy(), drawn + 1
-            made.append(torch.from_numpy(np.asarray(features)).float().to(batch[0].device))
+            made.append(torch.from_numpy(features).to(batch[0].device).float())
         return tuple(made)

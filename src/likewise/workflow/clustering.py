@@ -32,9 +32,11 @@ from likewise.training.batches import Batches, FeatureBatches, ImageBatches, Nei
 from likewise.training.fit import Outcome, train
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
+from likewise.training.rows import Rows
 from likewise.views import Views
 from likewise.workflow.results import write_results, write_skipped
 
+ASSIGNED = 16_384  # cached features that are looked at together
 MOST_OBSERVED = 2000  # images that are assigned each time where a training is observed
 
 
@@ -126,8 +128,8 @@ def cluster(
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
     if trained.concludes:
-        network.method.conclude(torch.from_numpy(np.array(embedded.features)))
-        embedded = embed_features(network.method, embedded.rows, embedded.features, machine)
+        network.method.conclude(_tensor(embedded.features))
+        embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
     if rank() == 0:
         network.save(run.model_file)
         write_results(run, store, embedded, recipe, machine, outcome, network.track)
@@ -187,7 +189,29 @@ def _warn_of_labels(track: str) -> None:
 def _embedded(network: Network, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Embedded:
     if cached is None:
         return embed(network, store, machine)
-    return embed_features(network.method, cached.rows, cached.plain, machine)
+    return _assigned(network.method, cached.rows, cached.plain, machine)
+
+
+def _assigned(method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine) -> Embedded:
+    """What a method says of features, which are not copied: of a large set they are a file that fills no memory."""
+    read, said = Rows(features), list[np.ndarray]()
+    for start in range(0, len(rows), ASSIGNED):
+        places = np.arange(start, min(start + ASSIGNED, len(rows)))
+        block = embed_features(method, rows[places], read(places), machine)
+        parts = block.categorical, block.instance, block.probabilities
+        # filled in place: blocks that are joined at the end would take the memory twice
+        said = said or [np.empty((len(rows), part.shape[1]), part.dtype) for part in parts]
+        for whole, part in zip(said, parts, strict=True):
+            whole[places] = part
+    categorical, instance, probabilities = said
+    return Embedded(rows, features, categorical, instance, probabilities)
+
+
+def _tensor(features: np.ndarray) -> torch.Tensor:
+    """Features as a tensor, without a copy: torch wants memory that it could write to, and a private map is that."""
+    if isinstance(features, np.memmap):
+        features = np.load(str(features.filename), mmap_mode="c", allow_pickle=False)
+    return torch.from_numpy(features)
 
 
 def _prepare(
@@ -207,10 +231,14 @@ def _prepare(
         return None
     if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
         settle_norms(trained.backbone, store, machine, recipe.training.batch_size, recipe.training.seed)
-    embedded = _embedded(network, cached, store, machine)
-    features = np.array(embedded.features)
+    if cached is None:
+        embedded = embed(network, store, machine)
+        rows, features = embedded.rows, embedded.features
+    else:
+        network.method.to(machine.device)
+        rows, features = cached.rows, cached.plain
     if trained.prepares:
-        trained.prepare(torch.from_numpy(features))
+        trained.prepare(_tensor(features))
     trained.train()
     if not count:
         return None
@@ -218,7 +246,7 @@ def _prepare(
     if cached is None and len(features) < len(store):
         # an image that turned unreadable meanwhile is nobody's neighbour, and its own only one
         among = np.tile(np.arange(len(store))[:, None], nearest.shape[1])
-        among[embedded.rows] = embedded.rows[nearest]
+        among[rows] = rows[nearest]
         nearest = among
     return Neighbors(nearest, recipe.training.seed)
 

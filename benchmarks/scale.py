@@ -1,0 +1,236 @@
+"""Heads on cached features of ImageNet's size: what an epoch costs in time and memory, at three sizes.
+
+    python benchmarks/scale.py [--images 1280000] [--steps 60] [--batch 4096] [--frame in-batch] [--folder /tmp]
+
+CDC with 1,000 clusters and 256 instance dimensions trains on features of 2,048 numbers, two cached views in 16 bits, at
+a tenth, a third and all of the images. The features are drawn: 1,000 components, within a component noise of 64
+directions, and noise of its own in every view. They are written block by block and dropped from the system's cache
+before they are trained on, so that every row comes from the disk. Each size has a process of its own.
+
+Where an epoch has more than `--steps` steps, so many are timed and the epoch is extrapolated; the table says which.
+K-means and neighbours, as the baseline and as positives need them, follow with `--searches`, at the first of the sizes,
+in seconds of the processor.
+"""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from turns import finish
+
+CLUSTERS, INSTANCE, FEATURES, VIEWS = 1000, 256, 2048, 2
+HIDDEN = 4096  # of recipes/cdc-imagenet1k.toml
+DIRECTIONS = 64
+BLOCK = 8192  # rows that are drawn together
+WARM_UP = 2  # steps that are not timed
+
+
+class Shape(NamedTuple):
+    """What is trained on and how."""
+
+    images: int
+    steps: int
+    batch: int
+    frame: str
+
+
+def write_features(path: Path, images: int) -> float:
+    """Draw cached views, float16 [2, N, 2048], and take them out of the system's cache; returns the seconds."""
+    start = time.perf_counter()
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.randn(CLUSTERS, FEATURES, generator=generator)
+    directions = torch.randn(DIRECTIONS, FEATURES, generator=generator) / DIRECTIONS**0.5
+    views = np.lib.format.open_memmap(path, "w+", np.float16, (VIEWS, images, FEATURES))
+    header = views.offset
+    views.flush()
+    with path.open("r+b") as file:  # not through the map, whose pages would count as memory
+        for first in range(0, images, BLOCK):
+            count = min(BLOCK, images - first)
+            component = torch.randint(CLUSTERS, (count,), generator=generator)
+            plain = centers[component] + torch.randn(count, DIRECTIONS, generator=generator) @ directions
+            for view in range(VIEWS):
+                noisy = plain + torch.randn(count, FEATURES, generator=generator)
+                file.seek(header + (view * images + first) * FEATURES * 2)
+                file.write(noisy.half().numpy().data)
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return time.perf_counter() - start
+
+
+def memory_mb() -> dict[str, float]:
+    """Resident memory of this process by kind: the peak, and now of its own and of mapped files; empty off Linux."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    fields = dict(line.split(":", 1) for line in lines)
+    return {name: int(fields[name].split()[0]) / 1e3 for name in ("VmHWM", "RssAnon", "RssFile")}
+
+
+def train(path: Path, shape: Shape) -> dict[str, Any]:
+    """Train on the features of a file, step by step; what it took."""
+    from likewise.config import TrainingConfig
+    from likewise.methods import CDC, CDCConfig
+    from likewise.training.batches import FeatureBatches
+    from likewise.training.machine import choose_machine, keep_freed_memory
+    from likewise.training.plan import build_optimizer
+
+    machine = choose_machine()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    views = np.load(path, mmap_mode="r")
+    settings = {"frame": shape.frame, "instance_dim": INSTANCE, "hidden_dim": HIDDEN}
+    config = CDCConfig.model_validate(settings)
+    method = CDC(torch.nn.Identity(), FEATURES, CLUSTERS, config).to(machine.device).train()
+    optimizer = build_optimizer(method, TrainingConfig(learning_rate=0.3, optimizer="lars", weight_decay=1e-6))
+    batches = FeatureBatches(views, views[0], shape.batch, seed=0)
+    steps = min(shape.steps, batches.steps_per_epoch)
+    raw = (batch for epoch in range(10**9) for batch in batches.epoch(epoch))
+    seconds, reading, peaks = [], [], {}
+    for step in range(WARM_UP + steps):
+        start = time.perf_counter()
+        made = batches.views(next(raw), step, method.views)
+        read = time.perf_counter()
+        made = tuple(view.to(machine.device) for view in made)
+        with machine.autocast():
+            loss = method.training_step(made)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.after_step()
+        loss = loss.item()
+        seconds.append(time.perf_counter() - start)
+        reading.append(read - start)
+        peaks = {name: max(value, peaks.get(name, 0.0)) for name, value in memory_mb().items()}
+        print(
+            f"{shape.images:,} images, step {step}: {seconds[-1]:.2f} s, loss {loss:.3f}", file=sys.stderr, flush=True
+        )
+    seconds, reading = seconds[WARM_UP:], reading[WARM_UP:]
+    mean = statistics.mean(seconds)  # not the median: an epoch pays for its slow steps, too
+    per_epoch = batches.steps_per_epoch
+    return {
+        "images": f"{shape.images:,}",
+        "steps an epoch": per_epoch,
+        "timed": "the whole epoch" if steps == per_epoch else f"{steps} steps",
+        "s a step": round(mean, 3),
+        "of it reading": round(statistics.mean(reading), 3),
+        "s an epoch": round(mean * per_epoch, 1),
+        "s an epoch and 100,000 images": round(mean * per_epoch / shape.images * 1e5, 2),
+        "peak GB": round(peaks.get("VmHWM", 0.0) / 1e3, 2),
+        "own GB": round(peaks.get("RssAnon", 0.0) / 1e3, 2),
+        "mapped GB": round(peaks.get("RssFile", 0.0) / 1e3, 2),
+    }
+
+
+def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of this module returns, called in a new process, whose memory is its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def typical(work: Callable[[], Any], rounds: int = 5) -> float:
+    """Median seconds, after a first call that is not counted."""
+    work()
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def parts(batch: int) -> dict[str, float]:
+    """Seconds of the parts of an in-batch step by themselves."""
+    from likewise.objectives import nt_xent, sinkhorn
+    from likewise.training.machine import keep_freed_memory
+
+    keep_freed_memory()
+    torch.manual_seed(0)
+    found = {}
+    for clusters in (CLUSTERS, 10 * CLUSTERS):
+        logits = functional.normalize(torch.randn(batch, clusters), dim=1)
+        found[f"Sinkhorn, K={clusters:,}, both views"] = 2 * typical(lambda scores=logits: sinkhorn(scores, 0.05))
+    joint = [functional.normalize(torch.randn(batch, CLUSTERS + INSTANCE), dim=1).requires_grad_() for _ in range(2)]
+
+    found["NT-Xent and its gradient"] = typical(lambda: nt_xent(*joint, 0.2).backward(), rounds=3)
+    return found
+
+
+def searches(path: Path) -> dict[str, float]:
+    """K-means as a baseline and 20 neighbours, on the first view: seconds of all threads together, and memory."""
+    from likewise.evaluation import kmeans
+    from likewise.inference import nearest_images
+
+    views = np.load(path, mmap_mode="r")
+    plain = path.with_name("plain.npy")  # in 32 bits, as the cache has them
+    features = np.lib.format.open_memmap(plain, "w+", np.float32, views.shape[1:])
+    for start in range(0, len(features), BLOCK):
+        features[start : start + BLOCK] = views[0, start : start + BLOCK]
+    del views, features
+    features = np.load(plain, mmap_mode="r")
+    found = {}
+    for name, work in (
+        ("K-means", lambda: kmeans(features, CLUSTERS, seed=0)),
+        ("20 neighbours", lambda: nearest_images(features, 20)),
+    ):
+        start = time.process_time()
+        work()
+        found[f"{name}, s"] = time.process_time() - start
+        found[f"{name}, peak GB"] = memory_mb().get("VmHWM", 0.0) / 1e3
+    return found
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1_280_000)
+    parser.add_argument("--shares", type=int, nargs="+", default=[10, 3, 1], help="sizes: the images over these")
+    parser.add_argument("--steps", type=int, default=60, help="at most so many are timed at each size")
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--frame", choices=["in-batch", "moco-v2", "moco-v3"], default="in-batch")
+    parser.add_argument("--searches", action="store_true", help="K-means and neighbours as well; minutes")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the features, 10.5 GB")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
+    args = parser.parse_args()
+    needed = args.images // min(args.shares) * VIEWS * FEATURES * 2 * (2 if args.searches else 1)
+    if shutil.disk_usage(args.folder).free < needed + 2**30:
+        parser.error(f"{args.folder} has no room for {needed / 1e9:.1f} GB; give --folder, or fewer --images")
+    shape = Shape(args.images, args.steps, args.batch, args.frame)
+    rows, notes = [], []
+    found: dict[str, float] = {}
+    for images in (args.images // share for share in args.shares):
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            path = Path(folder) / "views.npy"
+            written = in_own_process(write_features, path, images)
+            notes.append(f"{images:,} images drawn and written in {written:.0f} s")
+            rows.append(in_own_process(train, path, shape._replace(images=images)))
+            if args.searches and not found:
+                found = in_own_process(searches, path)
+    step = statistics.median(float(row["s a step"]) for row in rows)
+    shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
+    text = (
+        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}. {'; '.join(notes)}. "
+        f"Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
+    )
+    if found:
+        costs = ", ".join(f"{name} {value:,.1f}" for name, value in found.items())
+        text += f" At {args.images // args.shares[0]:,} images: {costs}."
+    finish("scale", rows, text, args.out)
+
+
+if __name__ == "__main__":
+    main()
