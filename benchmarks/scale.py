@@ -223,7 +223,8 @@ def main() -> None:
     step = statistics.median(float(row["s a step"]) for row in rows)
     shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
     text = (
-        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}. {'; '.join(notes)}. "
+        f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}. "
+        f"{'; '.join(notes)}. "
         f"Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
     )
     if found:
