@@ -24,9 +24,9 @@ def nearest_images(features: Float[np.ndarray, "N F"], count: int) -> Int[np.nda
     """The `count` nearest other images of each image by the cosine of their features, nearest first.
 
     Up to 100,000 images exact, and quadratic in N: 10,000 images of 1,280 features take about a second on two cores,
-    100,000 two minutes. Of more images, each is compared with those of its own cell and of the nearest cells around it,
-    at least 20,000 images, where cells are the clusters of a few rounds of spherical K-means. Then a near image may be
-    missed; time grows linearly but for the search for the cell of each image, and memory holds some 20,000 rows.
+    100,000 two minutes. Of more images, each is compared with the others in its cell and with the 20,000 that are
+    nearest to the centre of that cell, where cells are the clusters of a few rounds of spherical K-means. Then a near
+    image may be missed; time grows linearly but for finding the cells, and memory holds some 20,000 rows.
 
     Args:
         features: Of the images as they are; rows of a memory-mapped file are read as they are needed.
@@ -74,19 +74,15 @@ def _everybody(total: int) -> Iterator[Group]:
 
 
 def _around_cells(read: Rows, total: int, compared: int) -> Iterator[Group]:
-    """The images cell by cell, each with those of the nearest cells, until there are `compared` of them."""
-    centers = _cell_centers(read, total)
-    say(f"{total:,} images are too many to compare all with all: each is compared with about {compared:,} near ones")
-    cells = _cells(read, np.arange(total), centers)
-    order, sizes = np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(centers))
+    """The images cell by cell, each with the `compared` images that are nearest to the centre of its cell."""
+    say(f"{total:,} images are too many to compare all with all: each is compared with {compared:,} near ones")
+    cells, near = _cells(read, total, _cell_centers(read, total), compared)
+    order, sizes = np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(near))
     members = np.split(order, np.cumsum(sizes)[:-1])
-    around = (centers @ centers.T).argsort(dim=1, descending=True).numpy()
     for cell in np.flatnonzero(sizes):
-        others = [other for other in around[cell] if other != cell]
         # equal images may all lie in one cell
-        for own in np.array_split(members[cell], max(sizes[cell] // compared, 1)):
-            enough = np.searchsorted(len(own) + np.cumsum(sizes[others]), compared) + 1
-            yield own, np.concatenate([members[other] for other in others[:enough]])
+        for own in np.array_split(members[cell], -(-sizes[cell] // compared)):
+            yield own, np.setdiff1d(near[cell], own)
 
 
 def _cell_centers(read: Rows, total: int) -> Tensor:
@@ -102,12 +98,18 @@ def _cell_centers(read: Rows, total: int) -> Tensor:
     return centers
 
 
-def _cells(read: Rows, rows: np.ndarray, centers: Tensor) -> np.ndarray:
-    """The nearest centre of each row."""
-    found = []
-    with track("finding cells", total=len(rows)) as tracker:
-        for start in range(0, len(rows), 8 * BLOCK):
-            block = _unit(read, rows[start : start + 8 * BLOCK])
-            found.append((block @ centers.T).argmax(dim=1).numpy())
-            tracker.advance(len(block))
-    return np.concatenate(found)
+def _cells(read: Rows, total: int, centers: Tensor, compared: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest centre of each row [N], and the `compared` rows nearest to each centre [cells, compared]."""
+    found, rows = [], torch.zeros(len(centers), 0, dtype=torch.long)
+    best = torch.zeros(len(centers), 0)
+    with track("finding cells", total=total) as tracker:
+        for start in range(0, total, 8 * BLOCK):
+            places = torch.arange(start, min(start + 8 * BLOCK, total))
+            similarity = _unit(read, places.numpy()) @ centers.T
+            found.append(similarity.argmax(dim=1).numpy())
+            best = torch.cat([best, similarity.T], dim=1)
+            rows = torch.cat([rows, places.expand(len(centers), -1)], dim=1)
+            best, chosen = best.topk(min(compared, best.shape[1]), dim=1, sorted=False)
+            rows = rows.gather(1, chosen)
+            tracker.advance(len(places))
+    return np.concatenate(found), rows.numpy()
