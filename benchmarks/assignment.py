@@ -84,12 +84,12 @@ def main() -> None:
     }
     results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
     count = sum(path.is_file() for path in args.folder.rglob("*"))
-    first = next(iter(results.values())).median
+    first = next(iter(results.values()))
     rows: list[dict[str, object]] = [
         {
             "side": name,
             "images/s": round(count / turns.median),
-            "times the first": round(first / turns.median, 2),
+            "times the first": round(turns.times(first), 2),
             "same cluster": "" if turns.figure is None else f"{turns.figure:.2%}",
             "peak GB": round(turns.peak_mb / 1e3, 2),
         }

@@ -97,9 +97,9 @@ def main() -> None:
                 "likewise, later epochs": Side(memory_side, (folder, size)),
             }
             results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
-            first = results["ImageFolder and DataLoader"].median
+            first = results["ImageFolder and DataLoader"]
             for name, turns in results.items():
-                speed = {"images/s": round(count / turns.median), "times the first": round(first / turns.median, 2)}
+                speed = {"images/s": round(count / turns.median), "times the first": round(turns.times(first), 2)}
                 rows.append({"px": size, "side": name} | speed | {"peak GB": round(turns.peak_mb / 1e3, 2)})
     finish("decoding", rows, f"{count:,} JPEG files, medians of {args.rounds} turns.", args.out)
 

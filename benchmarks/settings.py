@@ -7,7 +7,6 @@ Sides take turns on the same work: views of the same uint8 batch, forward, backw
 
 import argparse
 import os
-import statistics
 import sys
 from pathlib import Path
 
@@ -94,9 +93,8 @@ def main() -> None:
         if args.compile:
             sides["with torch.compile"] = Side(step_side, (*work, "", True))
         results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
-        whole = results[AS_IT_IS].seconds
         for name, turns in results.items():
-            ratio = statistics.median(other / own for own, other in zip(whole, turns.seconds, strict=True))
+            ratio = results[AS_IT_IS].times(turns)
             rows.append(
                 {
                     "backbone": backbone,

@@ -190,13 +190,12 @@ def rows_of(method: str, results: dict[str, Turns], batch: int, each: float, rat
     rows: list[dict[str, object]] = []
     for name, turns in results.items():
         speed = batch / turns.median
-        ratio = statistics.median(a / b for a, b in zip(slowest.seconds, turns.seconds, strict=True))
         rows.append(
             {
                 "method": method,
                 "side": name,
                 "images/s": round(speed, 1),
-                "times the first": round(ratio, 2),
+                "times the first": round(turns.times(slowest), 2),
                 "share of the limit": round(speed * each / rate, 3),
                 "processor time in views": f"{turns.figure or 0:.0%}",
                 "peak GB": round(turns.peak_mb / 1e3, 1),

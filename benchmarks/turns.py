@@ -53,6 +53,10 @@ class Turns(NamedTuple):
         """Seconds of a turn."""
         return statistics.median(self.seconds)
 
+    def times(self, other: "Turns") -> float:
+        """How many times as fast as another side: the median of the ratios within a round."""
+        return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
+
     @property
     def figure(self) -> float | None:
         """Median of the figures."""

@@ -122,7 +122,7 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         )
     if training.heads is None:
         training.heads = method.heads if recipe.model.frozen and not recipe.stage.name else 1
-    if training.heads > 1 and (recipe.stage.name or method.concludes or not recipe.model.frozen):
+    if (training.heads or 1) > 1 and (recipe.stage.name or method.concludes or not recipe.model.frozen):
         raise InputError(
             "several heads are for the clusters of cdc, scan and center on a frozen backbone: set training.heads=1."
         )

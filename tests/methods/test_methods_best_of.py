@@ -91,7 +91,21 @@ def test_what_belongs_to_the_method_is_passed_on() -> None:
     assert together.probabilities(together.assign(features)).sum(dim=1).tolist() == pytest.approx([1.0] * 5)
 
 
-def test_a_head_that_diverges_is_noticed() -> None:
+def test_a_head_that_breaks_takes_no_other_with_it() -> None:
     heads = _heads()
-    next(iter(heads[1].parameters())).data.fill_(torch.nan)
+    with torch.no_grad():
+        next(heads[0].parameters()).fill_(torch.nan)
+    together = BestOf(heads)
+    optimizer = torch.optim.SGD(together.parameters(), lr=0.1)
+    for seed in range(3):
+        assert _step(together, optimizer, seed)["loss"].isfinite()
+    assert together.result() is not heads[0]
+    assert all(value.isfinite().all() for value in together.result().state_dict().values())
+
+
+def test_where_every_head_breaks_the_loss_says_so() -> None:
+    heads = _heads()
+    with torch.no_grad():
+        for head in heads:
+            next(head.parameters()).fill_(torch.nan)
     assert BestOf(heads).training_step(_views(0))["loss"].isnan()

@@ -135,3 +135,23 @@ def test_a_packed_network_computes_the_same():
     expected = network(images)
     pack_convolutions(network)
     torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_hooks_and_random_numbers_are_left_alone():
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)).eval()
+    calls = []
+    network[0].register_forward_hook(lambda *_: calls.append(1))
+    state = torch.get_rng_state()
+    pack_convolutions(network)
+    assert torch.equal(torch.get_rng_state(), state)
+    network(torch.rand(8, 4, 4, 4))
+    assert calls == [1]
+    assert not network[0].training
+
+
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, and still in use
+def test_a_traced_network_takes_other_batches():
+    packed, plain = _pair()
+    traced = torch.jit.trace(packed, torch.rand(8, 5, 4, 4))
+    images = torch.rand(6, 5, 4, 4)
+    torch.testing.assert_close(traced(images), plain(images), rtol=1e-5, atol=1e-5)

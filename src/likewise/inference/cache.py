@@ -22,6 +22,8 @@ from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
+FORMAT = 2  # goes up whenever the same network comes to give other features
+
 
 class CachedFeatures(NamedTuple):
     """Features on disk, memory-mapped.
@@ -78,6 +80,7 @@ def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine
         "precision": str(machine.dtype),
         "backbone": recipe.model.backbone,
         "version": __version__,
+        "format": FORMAT,
     }
     digest.update(json.dumps(decided, sort_keys=True).encode())
     return digest.hexdigest()[:24]

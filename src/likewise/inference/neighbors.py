@@ -25,8 +25,9 @@ def nearest_images(features: Float[np.ndarray, "N F"], count: int) -> Int[np.nda
 
     Up to 100,000 images exact, and quadratic in N: 10,000 images of 1,280 features take about a second on two cores,
     100,000 two minutes. Of more images, each is compared with the others in its cell and with the 20,000 that are
-    nearest to the centre of that cell, where cells are the clusters of a few rounds of spherical K-means. Then a near
-    image may be missed; time grows linearly but for finding the cells, and memory holds some 20,000 rows.
+    nearest to the centre of that cell, where cells are the clusters of a few rounds of spherical K-means; a cell of
+    more images than that is taken in parts. So a near image may be missed. Time grows linearly but for finding the
+    cells, and memory holds some 20,000 rows and, for each of about sqrt(N) cells, which 20,000 are nearest to it.
 
     Args:
         features: Of the images as they are; rows of a memory-mapped file are read as they are needed.

@@ -70,7 +70,8 @@ class BestOf(Method):
         outputs = [method.training_step(views) for method in self._all()]
         losses = torch.stack([output["loss"] for output in outputs])
         self._new_losses = losses.detach().float()
-        best, total = self._best(), losses.sum()
+        finite = losses[losses.isfinite()]  # a head that breaks takes no other with it
+        best, total = self._best(losses), (finite if len(finite) else losses).sum()
         return outputs[best] | {"loss": total - total.detach() + losses[best].detach()}
 
     @torch.no_grad()
@@ -82,9 +83,10 @@ class BestOf(Method):
             self.losses.copy_(known.lerp(self._new_losses, 1 - MOMENTUM))
             self._new_losses = None
 
-    def _best(self) -> int:
-        """The place of the head with the lowest loss; the first one before there are any."""
-        return int(self.losses.nan_to_num(nan=torch.inf).argmin())
+    def _best(self, otherwise: Tensor | None = None) -> int:
+        """The place of the head with the lowest average loss, or before there is one, with the lowest of others."""
+        known = self.losses if otherwise is None else torch.where(self.losses.isnan(), otherwise, self.losses)
+        return int(known.nan_to_num(nan=torch.inf).argmin())
 
     def result(self) -> Method:
         return self._all()[self._best()].result()

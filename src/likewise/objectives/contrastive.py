@@ -50,7 +50,7 @@ def nt_xent(first: Float[Tensor, "B D"], second: Float[Tensor, "B D"], temperatu
         temperature: t1 > 0.
 
     Returns:
-        The mean loss over the 2B queries; ln(2B - 1) where nothing is told apart.
+        The mean loss over the 2B queries; ln(2B - 1) where nothing is told apart. It can be differentiated once.
 
     Source:
         arXiv 2306.05439, Eq. 1 and 2, in-batch frame; Chen et al., SimCLR, arXiv 2002.05709, Eq. 1.
@@ -67,7 +67,7 @@ class _NTXent(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, views: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, views: Tensor, temperature: float) -> Tensor:  # type: ignore[override]
         count = len(views)
         blocks = [slice(start, start + ROWS) for start in range(0, count, ROWS)]
         scores = views.new_empty(count, count)
@@ -85,7 +85,7 @@ class _NTXent(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return ctx.saved_tensors[0] * gradients[0], None
 
 

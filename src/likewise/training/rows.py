@@ -3,6 +3,7 @@
 import mmap
 import os
 import weakref
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Int
@@ -25,10 +26,13 @@ class Rows:
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
         self._file: int | None = None
+        self._name, self._offset = "", 0
         # not on Windows, where the map has to do
         whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
         if whole and hasattr(os, "preadv"):
-            self._file = os.open(str(array.filename), os.O_RDONLY)
+            mapped = cast("np.memmap[Any, Any]", array)
+            self._name, self._offset = str(mapped.filename), mapped.offset
+            self._file = os.open(self._name, os.O_RDONLY)
             weakref.finalize(self, os.close, self._file)
             if hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
@@ -47,12 +51,12 @@ class Rows:
         array, file = self.array, self._file
         rows = np.empty((len(places[0]), array.shape[-1]), dtype=array.dtype)
         length = rows.shape[1] * rows.itemsize
-        starts = (array.offset + np.ravel_multi_index(places, array.shape[:-1]) * length).tolist()
+        starts = (self._offset + np.ravel_multi_index(places, array.shape[:-1]) * length).tolist()
         if hasattr(os, "posix_fadvise"):
             for start in starts:
                 os.posix_fadvise(file, start, length, os.POSIX_FADV_WILLNEED)
-        into = memoryview(rows.reshape(-1).view(np.uint8))
+        into = memoryview(cast(Any, rows.reshape(-1).view(np.uint8)))
         for number, start in enumerate(starts):
             if os.preadv(file, [into[number * length : (number + 1) * length]], start) < length:
-                raise RunError(f"{array.filename} has become shorter since it was opened; remove it and run again.")
+                raise RunError(f"{self._name} has become shorter since it was opened; remove it and run again.")
         return rows
