@@ -32,11 +32,11 @@ def kmeans(
 
     Up to `FULL_KMEANS_VALUES` numbers (N * F, after the reduction) this is Lloyd's K-means, the best of 10 starts;
     above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Beyond 100 clusters there are fewer
-    starts, and from 1,000 on there is one. Of more than `MOST_FITTED_VALUES`
-    numbers it sees a part of the rows, drawn by the seed, and the user is told; all are assigned, block by block, so
-    that a memory-mapped file is never in memory as a whole. Rows wider than `MAX_FEATURES`
-    are first projected on their 256 leading principal axes, fitted on at most 4096 rows drawn by the seed: distances
-    between images live almost wholly there, and 10,000 x 3072 pixels take seconds in place of a minute.
+    starts, and from 1,000 on there is one. Of more than `MOST_FITTED_VALUES` numbers it sees a part of the rows, drawn
+    by the seed, and the user is told; all are assigned, block by block, so that a memory-mapped file is never in memory
+    as a whole. Rows wider than `MAX_FEATURES` are first projected on their 256 leading principal axes, fitted on at
+    most 4096 rows drawn by the seed: distances between images live almost wholly there, and 10,000 x 3072 pixels take
+    seconds in place of a minute.
 
     Fewer different rows than clusters leave some clusters empty.
 

@@ -16,8 +16,8 @@ class BestOf(Method):
     """Trains several networks of one method on the same batches, and keeps the one whose loss ends lowest.
 
     On a frozen backbone a head takes seconds, and which clusters it ends in depends on the weights that it starts with:
-    two classes may share a cluster while a third is torn into two. Where that happens, the loss is higher, and it is
-    known without labels. Each head learns as if it were alone.
+    two classes may share a cluster while a third is torn into two. Where that happens, the loss tends to be higher, and
+    it is known without labels. Each head learns as if it were alone.
 
     Args:
         methods: Of one kind and with equal settings, but for their weights; at least one.
