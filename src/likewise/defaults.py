@@ -96,7 +96,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
 
     Raises:
         InputError: If the images are too few for the clusters or for the batch that was asked for, if neighbours are
-            asked for and there are no features to find them by, or several heads where there cannot be any.
+            asked for and there are no features to find them by, or several heads or smaller views where there cannot be
+            any.
     """
     recipe = recipe.model_copy(deep=True)
     training, clusters = recipe.training, recipe.method.num_clusters
@@ -115,6 +116,11 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         training.neighbors = own or (_frozen_neighbors(num_images, clusters) if frozen else 0)
     if training.neighbors and not method.takes_neighbors:
         raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")
+    if method.joins_plain_views and not recipe.model.frozen and recipe.views.size not in (0, recipe.data.image_size):
+        raise InputError(
+            f"{recipe.method.name} takes images and their views as one batch, in which all have the same size: leave "
+            "views.size out, or choose a smaller --image-size."
+        )
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):
         raise InputError(
             "neighbours as positives need features that mean something: start from a run (--from RUN), "

@@ -178,3 +178,8 @@ def test_every_setting_and_set_is_explained():
 def test_other_images_are_noticed(images):
     with pytest.raises(TypeCheckError):
         _make(ViewConfig(), images)
+
+
+def test_a_size_in_the_configuration_is_that_of_the_views():
+    images = _smooth(4)
+    assert torch.equal(_make(ViewConfig(size=16), images, size=24), _make(ViewConfig(), images, size=16))

@@ -63,6 +63,7 @@ class Method(nn.Module, ABC):
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
         heads: How many are trained side by side on a frozen backbone, to keep the best, unless the recipe says.
         takes_neighbors: Whether its views may be of different images at all.
+        joins_plain_views: Whether plain and augmented views go through the network as one batch, and so have one size.
         signs: By what the health of a run is seen.
     """
 
@@ -72,6 +73,7 @@ class Method(nn.Module, ABC):
     neighbors: ClassVar[int] = 0
     heads: ClassVar[int] = 1
     takes_neighbors: ClassVar[bool] = True
+    joins_plain_views: ClassVar[bool] = False
     signs: ClassVar[Signs] = Signs()
 
     @property

@@ -99,6 +99,7 @@ class Center(Method):
     idle_steps: Tensor
     prepares = True
     takes_neighbors = False  # the anchor loss ties the views of one image
+    joins_plain_views = True
     signs = Signs(
         contrastive_term="instance_loss",
         uniform_term="assignment_entropy",

@@ -26,6 +26,12 @@ class ViewConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    size: int = Field(
+        default=0,
+        ge=0,
+        le=2048,
+        description="side of augmented views in pixels, smaller ones being faster; 0: the images'",
+    )
     crop_scale: Shares = Field(default=(0.2, 1.0), description="least and largest area of the crop")
     crop_ratio: Bounds = Field(default=(3 / 4, 4 / 3), description="least and largest width over height")
     flip: float = Field(default=0.5, ge=0, le=1, description="probability of a horizontal flip")

@@ -16,7 +16,7 @@ class Views:
 
     Args:
         config: What to draw.
-        size: Side of the views in pixels.
+        size: Side of the views in pixels, unless the configuration names one.
         dtype: Precision of the pixel arithmetic and of the views; bfloat16 keeps 8 bits, which is what images have.
 
     Example:
@@ -27,7 +27,7 @@ class Views:
     """
 
     def __init__(self, config: ViewConfig, size: int, dtype: torch.dtype = torch.float32) -> None:
-        self.config, self.size, self.dtype = config, size, dtype
+        self.config, self.size, self.dtype = config, config.size or size, dtype
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> Float[Tensor, "B C size size"]:
