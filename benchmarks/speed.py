@@ -1,8 +1,9 @@
 """Speed of contrastive training, from images to new weights, beside the lightly library and beside the machine's limit.
 
-    python benchmarks/speed.py [--rounds 3] [--batch 512] [--backbone resnet18] [--methods simclr moco]
+    python benchmarks/speed.py [--rounds 3] [--steps 1] [--batch 512] [--backbone resnet18] [--methods simclr moco]
 
-Sides, in turns on the same images (32 px, uint8 in memory), backbone and batch:
+On a GPU, if there is one; give it more steps a turn there, such as 50. Sides, in turns on the same images (32 px, uint8
+in memory), backbone and batch:
 
 * lightly as its documentation shows it: its transforms in DataLoader workers, its head and loss, fp32;
 * the same with bf16 autocast and channels_last turned on by hand;
@@ -16,7 +17,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,28 @@ from torch import nn
 
 from turns import Side, Turns, Work, finish, processor_seconds, take_turns
 
-SIZE, IMAGES, CLASSES = 32, 4096, 10
+SIZE, CLASSES = 32, 10
+EPOCH = 64  # batches
 QUEUE = 4096
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def pictures() -> torch.Tensor:
+def pictures(batch: int) -> torch.Tensor:
     """Images of noise: what they show changes the speed of none of the sides."""
-    return torch.randint(0, 256, (IMAGES, 3, SIZE, SIZE), generator=torch.Generator().manual_seed(0)).byte()
+    shape = (EPOCH * batch, 3, SIZE, SIZE)
+    return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def repeated(step: Callable[[], float], steps: int) -> Work:
+    """A turn of so many steps, which ends when the device has done them."""
+
+    def turn() -> float:
+        figure = statistics.mean(step() for _ in range(steps))
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        return figure
+
+    return turn
 
 
 def bare_backbone(name: str) -> nn.Module:
@@ -46,8 +62,8 @@ def bare_backbone(name: str) -> nn.Module:
 class Pictures(torch.utils.data.Dataset[Any]):
     """The images one by one, as torchvision's CIFAR10 gives them."""
 
-    def __init__(self, transform: Any) -> None:
-        self.images, self.transform = pictures().permute(0, 2, 3, 1).numpy(), transform
+    def __init__(self, transform: Any, batch: int) -> None:
+        self.images, self.transform = pictures(batch).permute(0, 2, 3, 1).numpy(), transform
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,7 +74,7 @@ class Pictures(torch.utils.data.Dataset[Any]):
         return self.transform(Image.fromarray(self.images[index])), 0
 
 
-def lightly_side(method: str, backbone: str, batch: int, tuned: bool) -> Work:
+def lightly_side(method: str, backbone: str, batch: int, steps: int, tuned: bool) -> Work:
     """A step of lightly; `tuned` turns on bf16 autocast and channels_last."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import MoCoProjectionHead, SimCLRProjectionHead
@@ -70,7 +86,7 @@ def lightly_side(method: str, backbone: str, batch: int, tuned: bool) -> Work:
     network = bare_backbone(backbone)
     width = int(network.num_features)  # type: ignore[arg-type]
     head: nn.Module = (MoCoProjectionHead if moco else SimCLRProjectionHead)(width, 512, 128)
-    model = nn.Sequential(network, head)
+    model = nn.Sequential(network, head).to(DEVICE)
     if tuned:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     keys = None
@@ -79,11 +95,17 @@ def lightly_side(method: str, backbone: str, batch: int, tuned: bool) -> Work:
 
         keys = copy.deepcopy(model)
         deactivate_requires_grad(keys)
-    criterion = NTXentLoss(temperature=0.1, memory_bank_size=(QUEUE, 128) if moco else 0)
+    criterion = NTXentLoss(temperature=0.1, memory_bank_size=(QUEUE, 128) if moco else 0).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06)
     workers = torch.get_num_threads()
     loader = torch.utils.data.DataLoader(
-        Pictures(transform), batch, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True
+        Pictures(transform, batch),
+        batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=True,
+        pin_memory=DEVICE == "cuda",
     )
 
     def endless() -> Iterator[Any]:
@@ -94,10 +116,10 @@ def lightly_side(method: str, backbone: str, batch: int, tuned: bool) -> Work:
 
     def step() -> float:
         own, everything = time.process_time(), processor_seconds()
-        (first, second), _ = next(batches)
+        first, second = (view.to(DEVICE, non_blocking=True) for view in next(batches)[0])
         if tuned:
             first, second = (view.contiguous(memory_format=torch.channels_last) for view in (first, second))
-        with torch.autocast("cpu", torch.bfloat16, enabled=tuned):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=tuned):
             if keys is not None:
                 update_momentum(model, keys, 0.99)
                 with torch.no_grad():
@@ -111,10 +133,10 @@ def lightly_side(method: str, backbone: str, batch: int, tuned: bool) -> Work:
         own, everything = time.process_time() - own, processor_seconds() - everything
         return 1 - own / everything
 
-    return step
+    return repeated(step, steps)
 
 
-def likewise_side(method: str, backbone: str, batch: int) -> Work:
+def likewise_side(method: str, backbone: str, batch: int, steps: int) -> Work:
     """A step of likewise with the settings that it chooses by itself."""
     from likewise.config import TrainingConfig
     from likewise.data import load_images, open_source
@@ -126,13 +148,16 @@ def likewise_side(method: str, backbone: str, batch: int) -> Work:
     from likewise.views import ViewConfig, Views
 
     machine = choose_machine()
-    keep_freed_memory()
+    if machine.device == "cpu":
+        keep_freed_memory()
     network = build_backbone(backbone, size=SIZE, small_stem=True)
     kind = METHODS["moco-v2" if method == "moco" else "simclr"][0]
     model = kind(network, network.num_features, CLASSES, kind.Config(queue_size=QUEUE)).train()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if machine.compile:
+        model.backbone.compile(dynamic=False)
     optimizer = build_optimizer(model, TrainingConfig(learning_rate=0.06))
-    store = load_images(open_source(pictures().permute(0, 2, 3, 1).numpy()), SIZE)
+    store = load_images(open_source(pictures(batch).permute(0, 2, 3, 1).numpy()), SIZE)
     batches = ImageBatches(store, Views(ViewConfig(), SIZE, machine.dtype), batch, seed=0)
     raw = (images for epoch in range(10**9) for images in batches.epoch(epoch))
     taken = 0
@@ -140,7 +165,8 @@ def likewise_side(method: str, backbone: str, batch: int) -> Work:
     def step() -> float:
         nonlocal taken
         everything = time.process_time()
-        views = batches.views(next(raw), taken, model.views)
+        images = tuple(part.to(machine.device, non_blocking=True) for part in next(raw))
+        views = batches.views(images, taken, model.views)
         in_views = time.process_time() - everything
         with machine.autocast():
             loss = model.training_step(views)["loss"]
@@ -151,18 +177,20 @@ def likewise_side(method: str, backbone: str, batch: int) -> Work:
         taken += 1
         return in_views / (time.process_time() - everything)
 
-    return step
+    return repeated(step, steps)
 
 
 def product_side(size: int) -> Work:
     """A matrix product; returns operations a second."""
-    one, other = (torch.randn(size, size).bfloat16() for _ in range(2))
+    one, other = (torch.randn(size, size).bfloat16().to(DEVICE) for _ in range(2))
 
     def product() -> float:
         times = []
         for _ in range(5):
             start = time.perf_counter()
             one @ other
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
         return 2 * size**3 / statistics.median(times)
 
@@ -184,12 +212,12 @@ def operations(method: str, backbone: str) -> float:
     return one + key if method == "moco" else 2 * one
 
 
-def rows_of(method: str, results: dict[str, Turns], batch: int, each: float, rate: float) -> list[dict[str, object]]:
+def rows_of(method: str, results: dict[str, Turns], images: int, each: float, rate: float) -> list[dict[str, object]]:
     """The table of one method."""
     slowest = next(iter(results.values()))
     rows: list[dict[str, object]] = []
     for name, turns in results.items():
-        speed = batch / turns.median
+        speed = images / turns.median
         rows.append(
             {
                 "method": method,
@@ -210,6 +238,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--backbone", default="resnet18", help="a ResNet of timm")
     parser.add_argument("--methods", nargs="+", choices=["simclr", "moco"], default=["simclr", "moco"])
@@ -217,7 +246,7 @@ def main() -> None:
     args = parser.parse_args()
     rows: list[dict[str, object]] = []
     for method in args.methods:
-        work = (method, args.backbone, args.batch)
+        work = (method, args.backbone, args.batch, args.steps)
         sides = {
             "lightly, fp32": Side(lightly_side, (*work, False)),
             "lightly, bf16 and channels_last": Side(lightly_side, (*work, True)),
@@ -227,11 +256,11 @@ def main() -> None:
         results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
         rate = results.pop("product").figure
         assert rate is not None
-        rows += rows_of(method, results, args.batch, operations(*work[:2]), rate)
+        rows += rows_of(method, results, args.batch * args.steps, operations(*work[:2]), rate)
     notes = (
-        f"{args.backbone}, {SIZE} px, batch {args.batch}, medians of {args.rounds} turns. The limit is the rate of a "
-        f"4096x4096x4096 product in bf16 ({rate / 1e12:.2f} TFLOP/s in the last of these runs) over the operations of "
-        "a step."
+        f"{args.backbone}, {SIZE} px, batch {args.batch}, medians of {args.rounds} turns of {args.steps} steps. The "
+        f"limit is the rate of a 4096x4096x4096 product in bf16 ({rate / 1e12:.2f} TFLOP/s in the last of these runs) "
+        "over the operations of a step."
     )
     finish("speed", rows, notes, args.out)
 

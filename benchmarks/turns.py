@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 Work = Callable[[], float | None]
 """One turn; it may return a figure of its own, such as the share of its time that went into views."""
 
@@ -41,7 +43,7 @@ class Turns(NamedTuple):
     Attributes:
         seconds: Of each turn.
         figures: What each turn returned, where it returned something.
-        peak_mb: Largest resident memory of its processes together.
+        peak_mb: Largest resident memory of its processes together; of the GPU's, where it computes on one.
     """
 
     seconds: list[float]
@@ -117,6 +119,8 @@ def _serve(side: Side, line: Connection) -> None:
 
 
 def _peak_mb() -> float:
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_reserved() / 1e6
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     return own + sum(_status_mb(child.pid) for child in multiprocessing.active_children())
 

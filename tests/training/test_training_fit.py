@@ -38,6 +38,7 @@ def images() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _always_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_SHARE", float("inf"))
     monkeypatch.setattr("likewise.methods.center.RESEED_STEPS", 4)  # so that it happens
 
 

@@ -37,6 +37,7 @@ def start(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirector
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_SHARE", float("inf"))
 
 
 def go_on(start: RunDirectory, run: Path, given: dict[str, Any] | None = None, *settings: str) -> RunDirectory:

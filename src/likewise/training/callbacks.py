@@ -21,6 +21,7 @@ from likewise.training.plan import Plan
 
 LOG_EVERY = 10  # steps
 CHECKPOINT_EVERY = 5.0  # seconds at least between two checkpoints, for epochs that are shorter than writing one
+CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints takes
 OBSERVATIONS = 10  # in a training that is observed
 CALIBRATION_STEPS = 40  # after the warm-up, a budget in minutes becomes a number of steps
 
@@ -46,14 +47,16 @@ class EpochCheckpoint(L.Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._written = 0.0
+        self._written, self._pause = 0.0, CHECKPOINT_EVERY
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # processes write together or not at all
-        (since,) = agreed([time.monotonic() - self._written])
-        if since >= CHECKPOINT_EVERY:
+        since, pause = agreed([time.monotonic() - self._written, self._pause])
+        if since >= pause:
+            start = time.monotonic()
             trainer.save_checkpoint(self.path)
             self._written = time.monotonic()
+            self._pause = max(CHECKPOINT_EVERY, (self._written - start) / CHECKPOINT_SHARE)
 
 
 class Budget(L.Callback):

@@ -6,6 +6,7 @@ one matrix and one offset, and the pixels are read and written once.
 """
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,19 @@ _TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.21
 _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 
 
+@cache
+def constants(device: torch.device) -> dict[str, Tensor]:
+    """The fixed numbers of colour arithmetic, on a device; to bring them there in every step would make a GPU wait."""
+    with torch.inference_mode(False):
+        return {
+            "grey": torch.tensor(GREY, device=device),
+            "eye": torch.eye(3, device=device),
+            "to_yiq": _TO_YIQ.to(device),
+            "from_yiq": _FROM_YIQ.to(device),
+            "neutral": torch.tensor([1.0, 1.0, 1.0, 0.0], device=device),
+        }
+
+
 def hue_matrix(shift: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
     """Rotations of the colour plane by `shift` turns, from red over yellow to green; greys stay as they are."""
     angle = 2 * math.pi * shift
@@ -26,7 +40,8 @@ def hue_matrix(shift: Float[Tensor, " B"]) -> Float[Tensor, "B 3 3"]:
     rotation[:, 0, 0] = 1
     rotation[:, 1, 1] = rotation[:, 2, 2] = cosine
     rotation[:, 1, 2], rotation[:, 2, 1] = sine, -sine  # red, yellow, green run clockwise in (I, Q)
-    return _FROM_YIQ.to(shift.device) @ rotation @ _TO_YIQ.to(shift.device)
+    fixed = constants(shift.device)
+    return fixed["from_yiq"] @ rotation @ fixed["to_yiq"]
 
 
 def jitter_matrix(
@@ -43,8 +58,7 @@ def jitter_matrix(
         A and b: the new colours of a pixel x are A x + b.
     """
     device, batch = factors.device, len(factors)
-    grey = torch.tensor(GREY, device=device)
-    eye = torch.eye(3, device=device)
+    grey, eye = constants(device)["grey"], constants(device)["eye"]
     factor = factors[:, :3, None, None]
     to_grey = grey.expand(3, 3)  # every channel becomes the luma
     single = torch.stack(
@@ -70,5 +84,5 @@ def jitter_matrix(
 
 def grey_matrix(chosen: Tensor) -> Float[Tensor, "B 3 3"]:
     """Matrices that turn the chosen images (bool [B]) grey and leave the others."""
-    grey = torch.tensor(GREY, device=chosen.device).expand(3, 3)
-    return torch.where(chosen[:, None, None], grey, torch.eye(3, device=chosen.device))
+    fixed = constants(chosen.device)
+    return torch.where(chosen[:, None, None], fixed["grey"].expand(3, 3), fixed["eye"])

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from likewise.views.color import grey_matrix, jitter_matrix
+from likewise.views.color import constants, grey_matrix, jitter_matrix
 from likewise.views.config import ViewConfig
 from likewise.views.random import Draws, crop_boxes, jitter_factors
 from likewise.views.resampling import blur_matrix, resample, resize_matrix
@@ -63,7 +63,7 @@ class Views:
     def _recolor(self, images: Tensor, draws: Draws) -> Tensor:
         config, channels = self.config, images.shape[1]
         factors = jitter_factors(draws, config.brightness, config.contrast, config.saturation, config.hue)
-        neutral = torch.tensor([1.0, 1.0, 1.0, 0.0], device=images.device)
+        neutral = constants(images.device)["neutral"]
         factors = torch.where(draws.chance(config.jitter)[:, None], factors, neutral)
         mean = images.float().mean(dim=(2, 3)).expand(-1, 3)
         matrix, offset = jitter_matrix(factors, draws.permutation(4), mean)

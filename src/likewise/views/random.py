@@ -1,26 +1,43 @@
 """What an augmentation draws: boxes, flips, colours. Every image draws its own, from one generator."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+NUMBERS = 40  # an image that are drawn at once: what a view of the usual kinds takes
 
 
 class Draws:
     """Random numbers for one batch of views.
 
+    They are drawn on the generator's device, so that every machine draws the same, and in one piece for all that a
+    view takes: a GPU that was handed them one by one would have to wait each time.
+
     Args:
         generator: Where they come from; its state decides all of them.
         batch: B, how many images draw.
-        device: Where the numbers are needed. They are drawn on the generator's own device.
+        device: Where the numbers are needed.
     """
 
     def __init__(self, generator: torch.Generator, batch: int, device: torch.device) -> None:
         self.generator, self.batch, self.device = generator, batch, device
+        self._left = torch.empty(batch, 0)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """float32 [B, *shape], uniform in low..high."""
-        numbers = torch.rand(self.batch, *shape, generator=self.generator, device=self.generator.device)
-        return (low + (high - low) * numbers).to(self.device)
+        count = math.prod(shape)
+        if count > self._left.shape[1]:
+            self._left = self._drawn(max(count, NUMBERS))
+        numbers, self._left = self._left[:, :count], self._left[:, count:]
+        return low + (high - low) * numbers.reshape(self.batch, *shape)
+
+    def _drawn(self, count: int) -> Tensor:
+        source = self.generator.device
+        pinned = self.device.type == "cuda" and source.type == "cpu"  # a copy from such memory is not waited for
+        numbers = torch.rand(self.batch, count, generator=self.generator, device=source, pin_memory=pinned)
+        return numbers.to(self.device, non_blocking=True)
 
     def chance(self, probability: float) -> Tensor:
         """bool [B], true with this probability."""
@@ -52,8 +69,7 @@ def crop_boxes(
         Top, left, height and width of each image's box, in pixels.
     """
     area = draws.uniform(scale[0], scale[1], attempts) * (height * width)
-    low, high = torch.log(torch.tensor(ratio)).tolist()
-    shape = draws.uniform(low, high, attempts).exp()
+    shape = draws.uniform(math.log(ratio[0]), math.log(ratio[1]), attempts).exp()
     wide, tall = (area * shape).sqrt().round().long(), (area / shape).sqrt().round().long()
     fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
     first = fits.float().argmax(dim=1, keepdim=True)
