@@ -254,10 +254,11 @@ class TestMoco:
         torch.testing.assert_close(method.frame.queue()[:10], keys)
         assert torch.equal(method.frame.queue()[10:], before[10:])
 
-    def test_each_step_enters_once(self):
+    def test_nothing_enters_before_the_first_step(self):
         method = _method("moco-v2")
-        method.training_step(_views())
         method.after_step()
+        assert method.frame.queue.next_row.item() == 0
+        method.training_step(_views())
         method.after_step()
         assert method.frame.queue.next_row.item() == 10
 

@@ -6,14 +6,14 @@ from jaxtyping import TypeCheckError
 from scipy.stats import ks_2samp, kstest
 from torchvision.transforms import ColorJitter, RandomResizedCrop
 
-from likewise.views.random import Draws, crop_boxes, jitter_factors
+from likewise.views.random import Draws, crop_boxes, draw_numbers, jitter_factors
 
 COUNT = 1500
 DEVICE = torch.device("cpu")
 
 
 def _draws(count=COUNT, seed=0):
-    return Draws(torch.Generator().manual_seed(seed), count, DEVICE)
+    return Draws(draw_numbers(torch.Generator().manual_seed(seed), count, DEVICE))
 
 
 def _properties(top, left, height, width):
@@ -47,7 +47,9 @@ def test_largest_number_below_one_stays_within_the_image():
             number = super().uniform(low, high, *shape)
             return number if shape else torch.full_like(number, 1 - 2**-24)
 
-    top, left, tall, wide = crop_boxes(Largest(torch.Generator(), COUNT, DEVICE), 224, 224, (0.01, 1.0), (3 / 4, 4 / 3))
+    top, left, tall, wide = crop_boxes(
+        Largest(draw_numbers(torch.Generator(), COUNT, DEVICE)), 224, 224, (0.01, 1.0), (3 / 4, 4 / 3)
+    )
     assert torch.equal(top + tall, torch.full_like(top, 224))
     assert torch.equal(left + wide, torch.full_like(left, 224))
 
@@ -87,4 +89,4 @@ def test_permutations_are_all_as_likely():
 
 def test_wrong_types_are_noticed():
     with pytest.raises(TypeCheckError):
-        Draws("cpu", 3, DEVICE)
+        Draws("cpu")

@@ -70,9 +70,12 @@ class BestOf(Method):
         outputs = [method.training_step(views) for method in self._all()]
         losses = torch.stack([output["loss"] for output in outputs])
         self._new_losses = losses.detach().float()
-        finite = losses[losses.isfinite()]  # a head that breaks takes no other with it
-        best, total = self._best(losses), (finite if len(finite) else losses).sum()
-        return outputs[best] | {"loss": total - total.detach() + losses[best].detach()}
+        # a head that breaks takes no other with it
+        total = torch.where(losses.isfinite(), losses, 0.0).sum()
+        # which head it is stays on the device: to ask would make a GPU wait
+        best = self._best(self._new_losses)
+        shown = {name: torch.stack([output[name].detach() for output in outputs])[best] for name in outputs[0]}
+        return shown | {"loss": total - total.detach() + shown["loss"]}
 
     @torch.no_grad()
     def after_step(self, progress: float = 0.0) -> None:
@@ -81,15 +84,14 @@ class BestOf(Method):
         if self._new_losses is not None:
             known = torch.where(self.losses.isnan(), self._new_losses, self.losses)
             self.losses.copy_(known.lerp(self._new_losses, 1 - MOMENTUM))
-            self._new_losses = None
 
-    def _best(self, otherwise: Tensor | None = None) -> int:
+    def _best(self, otherwise: Tensor | None = None) -> Tensor:
         """The place of the head with the lowest average loss, or before there is one, with the lowest of others."""
         known = self.losses if otherwise is None else torch.where(self.losses.isnan(), otherwise, self.losses)
-        return int(known.nan_to_num(nan=torch.inf).argmin())
+        return known.nan_to_num(nan=torch.inf).argmin()
 
     def result(self) -> Method:
-        return self._all()[self._best()].result()
+        return self._all()[int(self._best())].result()
 
     def prepare(self, features: Float[Tensor, "N F"]) -> None:
         for method in self._all():

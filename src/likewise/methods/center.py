@@ -172,7 +172,7 @@ class Center(Method):
     def after_step(self, progress: float = 0.0) -> None:
         if self._anchors is None:
             return
-        (features, clusters), self._anchors = self._anchors, None
+        features, clusters = self._anchors
         self.idle_steps += 1
         self.idle_steps[clusters] = 0
         dead = self.idle_steps >= RESEED_STEPS

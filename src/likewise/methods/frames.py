@@ -203,7 +203,6 @@ class MocoV2(WithMomentum):
         if self._new_keys is not None:
             super().after_step(encoder, progress)
             self.queue.push(self._new_keys)
-            self._new_keys = None
 
     def negatives(self, batch_size: int) -> int:
         return len(cast(Tensor, self.queue.keys))

@@ -62,16 +62,17 @@ class Plan:
 
 def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
     """The recipe's optimiser, with weight decay on matrices and kernels only."""
+    fused = all(p.is_cuda for p in module.parameters()) or None
     weights = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.learning_rate)
+        return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused)
     if training.optimizer == "lars":
         from timm.optim.lars import Lars
 
         # biases and norms take plain steps: their norms say nothing of how far to go (arXiv 1708.03888)
         return Lars(groups, lr=training.learning_rate, momentum=training.momentum)  # type: ignore[arg-type]
     return torch.optim.SGD(
-        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.momentum > 0
+        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.momentum > 0, fused=fused
     )

@@ -6,46 +6,40 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-NUMBERS = 40  # an image that are drawn at once: what a view of the usual kinds takes
+NUMBERS = 40  # an image: more than any view takes
+
+
+def draw_numbers(generator: torch.Generator, batch: int, device: torch.device) -> Float[Tensor, "B numbers"]:
+    """The random numbers of one view of each of `batch` images, uniform in 0..1.
+
+    They are drawn on the generator's device, so that every machine draws the same, and in one piece: a GPU that was
+    handed them one by one would have to wait each time.
+    """
+    source = generator.device
+    pinned = device.type == "cuda" and source.type == "cpu"  # a copy from such memory is not waited for
+    numbers = torch.rand(batch, NUMBERS, generator=generator, device=source, pin_memory=pinned)
+    return numbers.to(device, non_blocking=True)
 
 
 class Draws:
-    """Random numbers for one batch of views.
-
-    They are drawn on the generator's device, so that every machine draws the same, and in one piece for all that a
-    view takes: a GPU that was handed them one by one would have to wait each time.
+    """Random numbers for one batch of views, handed out in order.
 
     Args:
-        generator: Where they come from; its state decides all of them.
-        batch: B, how many images draw.
-        device: Where the numbers are needed.
+        numbers: Of `draw_numbers`.
     """
 
-    def __init__(self, generator: torch.Generator, batch: int, device: torch.device) -> None:
-        self.generator, self.batch, self.device = generator, batch, device
-        self._left = torch.empty(batch, 0)
+    def __init__(self, numbers: Float[Tensor, "B numbers"]) -> None:
+        self.batch, self._left = len(numbers), numbers
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """float32 [B, *shape], uniform in low..high."""
         count = math.prod(shape)
-        if count > self._left.shape[1]:
-            self._left = self._drawn(max(count, NUMBERS))
         numbers, self._left = self._left[:, :count], self._left[:, count:]
         return low + (high - low) * numbers.reshape(self.batch, *shape)
-
-    def _drawn(self, count: int) -> Tensor:
-        source = self.generator.device
-        pinned = self.device.type == "cuda" and source.type == "cpu"  # a copy from such memory is not waited for
-        numbers = torch.rand(self.batch, count, generator=self.generator, device=source, pin_memory=pinned)
-        return numbers.to(self.device, non_blocking=True)
 
     def chance(self, probability: float) -> Tensor:
         """bool [B], true with this probability."""
         return self.uniform(0.0, 1.0) < probability
-
-    def seed(self) -> int:
-        """A seed for another library's random numbers."""
-        return int(torch.randint(2**63 - 1, (), generator=self.generator, device=self.generator.device))
 
     def permutation(self, size: int) -> Tensor:
         """int64 [B, size], a random order of 0..size-1 in each row."""

@@ -11,7 +11,7 @@ NEUTRAL = 0.5  # value of what is cut out: about where a backbone's normalisatio
 
 @torch.no_grad()
 def random_operations(
-    images: UInt8[Tensor, "B C H W"], draws: Draws, operations: int, magnitude: int
+    images: UInt8[Tensor, "B C H W"], generator: torch.Generator, operations: int, magnitude: int
 ) -> UInt8[Tensor, "B C H W"]:
     """RandAugment (arXiv 1909.13719): every image goes through a few operations of its own, such as shear or solarize.
 
@@ -19,7 +19,7 @@ def random_operations(
 
     Args:
         images: 1 or 3 channels, 0..255.
-        draws: The batch's random numbers; they decide the operations.
+        generator: Decides the operations.
         operations: How many an image.
         magnitude: Their strength, 0..30.
     """
@@ -27,8 +27,9 @@ def random_operations(
 
     augment = RandAugment(num_ops=operations, magnitude=magnitude)
     # torchvision draws from the global random numbers of the processor: they are lent to it, and put back
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(draws.seed())
+        torch.default_generator.manual_seed(seed)
         return torch.stack([augment(image) for image in images])
 
 
