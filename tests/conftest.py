@@ -4,6 +4,8 @@ import os
 
 # a thread that spins while it waits takes the core of the one it waits for: 30 times slower where cores are shared
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# on a GPU backbones would be compiled, which the checks of types below cannot be, and which takes minutes
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import pytest
 import torch

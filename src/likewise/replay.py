@@ -1,4 +1,4 @@
-"""Work on a GPU that is recorded once and then replayed, with one launch in place of hundreds."""
+"""Work on a GPU that is recorded once and then replayed, with one launch in place of hundreds: an experiment."""
 
 import os
 from collections.abc import Callable
@@ -10,6 +10,11 @@ from torch import Tensor
 WARM_UP = 3  # calls that run as they are, in which libraries choose their algorithms and compilers compile
 
 
+def wanted() -> bool:
+    """Whether to record at all."""
+    return os.environ.get("LIKEWISE_CUDA_GRAPHS") == "1" and torch.cuda.is_available()
+
+
 class Replayed:
     """A function of tensors, recorded in its fourth call as a CUDA graph and replayed from then on.
 
@@ -17,7 +22,10 @@ class Replayed:
     many more: the GPU waits. A replay takes none of Python. The function's own Python runs no more after the recording,
     so it must do the same with tensors in every call: what it keeps in an attribute is the tensor of the recording,
     which a replay fills anew. A function that cannot be recorded runs as it is, and so does every call with other
-    shapes. LIKEWISE_CUDA_GRAPHS=0 turns recording off.
+    shapes.
+
+    It was written after a profile on a GPU and has not run on one yet: LIKEWISE_CUDA_GRAPHS=1 turns it on, and
+    tests/test_replay.py holds it to what runs without it.
 
     Args:
         function: From tensors to a tensor or a dictionary of tensors. It may call `backward`, if it unsets the
@@ -30,7 +38,7 @@ class Replayed:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._given: list[Tensor] = []
         self._made: Any = None
-        self._possible = os.environ.get("LIKEWISE_CUDA_GRAPHS") != "0" and torch.cuda.is_available()
+        self._possible = wanted()
 
     def __call__(self, *given: Tensor) -> Any:
         """What the function makes of these tensors, detached: copies, which the next call leaves alone."""

@@ -35,12 +35,8 @@ class MomentumEncoder(nn.Module):
             buffers: Whether running statistics move along, for a copy in evaluation mode. Otherwise they are left
                 alone: the copy's batch norm keeps its own.
         """
-        owns, others = list(self.module.parameters()), list(module.parameters())
-        if isinstance(momentum, Tensor):
-            for own, other in zip(owns, others, strict=True):
-                own.lerp_(other, 1 - momentum)
-        else:
-            torch._foreach_lerp_(owns, others, 1 - momentum)  # at once: one launch on a GPU
+        for own, other in zip(self.module.parameters(), module.parameters(), strict=True):
+            own.lerp_(other, 1 - momentum)
         if buffers:
             for own, other in zip(self.module.buffers(), module.buffers(), strict=True):
                 if own.is_floating_point():

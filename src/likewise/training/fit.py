@@ -20,7 +20,7 @@ from likewise.errors import RunError
 from likewise.methods import Method
 from likewise.progress import track
 from likewise.ranks import rank, share_buffers, world_size
-from likewise.replay import Replayed
+from likewise.replay import Replayed, wanted
 from likewise.training.batches import Batch, Batches
 from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Observer, Progress
 from likewise.training.machine import Machine, keep_freed_memory
@@ -94,7 +94,8 @@ class MethodTraining(L.LightningModule):
 
     @property
     def _replays(self) -> bool:
-        return self.device.type == "cuda" and world_size() == 1  # gradients of several processes meet in `backward`
+        # gradients of several processes meet in `backward`
+        return wanted() and self.device.type == "cuda" and world_size() == 1
 
     def _learn(self, *views: Tensor) -> dict[str, Tensor]:
         """A training step and its gradients, as they are recorded for a replay."""

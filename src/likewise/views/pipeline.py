@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from likewise.replay import Replayed
+from likewise.replay import Replayed, wanted
 from likewise.views.color import constants, grey_matrix, jitter_matrix
 from likewise.views.config import ViewConfig
 from likewise.views.random import Draws, crop_boxes, draw_numbers, jitter_factors
@@ -46,7 +46,7 @@ class Views:
         if config.operations:
             images = random_operations(images, generator, config.operations, config.magnitude)
         numbers = draw_numbers(generator, len(images), images.device)
-        return (self._replayed if images.is_cuda else self._made)(images, numbers)
+        return (self._replayed if images.is_cuda and wanted() else self._made)(images, numbers)
 
     def _made(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Views as random numbers say."""
