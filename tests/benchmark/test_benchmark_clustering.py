@@ -143,3 +143,18 @@ def test_what_cannot_be_done_is_said_first(
     with pytest.raises(InputError, match=message):
         benchmark("Small", setup_of(images, **changes), entries_named(names), 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_upper_bound_learns_from_labels(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    summary = benchmark("Small", setup_of(images, epochs=8), entries_named("supervised,simclr"), 1, tmp_path / "out")
+    assert [run["status"] for run in summary["runs"]] == ["done", "done"]
+    assert summary["rows"][0]["acc"]["mean"] == 1.0
+    assert summary["facts"]["track"] == "unsupervised", "that is of the backbones"
+    assert summary["runs"][0]["track"] == "labels"
+
+
+def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},{n % 3}\n" for n in range(64)))
+    setup = setup_of(images, labels=str(tmp_path / "labels.csv"))
+    with pytest.raises(InputError, match=r"a cluster for each class.*have 3, and -k is 2"):
+        benchmark("Small", setup, entries_named("supervised"), 1, tmp_path / "out")

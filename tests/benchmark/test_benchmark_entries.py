@@ -34,8 +34,9 @@ def test_self_labelling_goes_on_with_the_same_method(name):
 def test_what_is_not_there():
     with pytest.raises(InputError, match="Did you mean 'simclr'"):
         entry_named("simclt")
-    with pytest.raises(InputError, match="trains no network"):
-        entry_named("kmeans-pixels+self-label")
+    for name in ("kmeans-pixels", "supervised"):
+        with pytest.raises(InputError, match=f"{name} leaves nothing"):
+            entry_named(f"{name}+self-label")
     with pytest.raises(InputError, match="which methods"):
         entries_named(" , ")
     with pytest.raises(InputError, match="Did you mean 'full'"):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
-from likewise.methods import METHODS, SCAN, MoCoV2, SCANConfig, SimCLR
+from likewise.methods import METHODS, SCAN, MethodConfig, MoCoV2, SCANConfig, SimCLR, Supervised
 from likewise.methods.instance import MoCoV2Config
 from likewise.objectives import assignment_entropy, info_nce, neighbor_consistency, nt_xent
 
@@ -24,7 +25,8 @@ def _images(count=10, seed=1):
 
 
 def _views(method, count=10, seed=1):
-    return tuple(_images(count, seed + place) for place in range(len(method.views)))
+    views = tuple(_images(count, seed + place) for place in range(len(method.views)))
+    return (*views, torch.arange(count) % 3) if method.supervised else views
 
 
 @every_method
@@ -171,3 +173,13 @@ def test_momentum_copies_do_not_share_centres():
     method = _method("moco-v2")
     method.conclude(torch.rand(20, 12))
     assert not torch.equal(method.encoder.centers, method.frame.momentum_encoder.module.centers)
+
+
+def test_supervised_is_cross_entropy_of_the_images_with_a_label():
+    torch.manual_seed(0)
+    method = Supervised(nn.Flatten(), 12, 3, MethodConfig())
+    images, labels = torch.rand(6, 3, 2, 2), torch.tensor([0, -1, 2, 1, -1, 0])
+    known = labels >= 0
+    expected = functional.cross_entropy(method.assign(images)[known], labels[known])
+    torch.testing.assert_close(method.training_step((images, labels))["loss"], expected)
+    assert method.training_step((images, torch.full((6,), -1)))["loss"] == 0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from likewise.data import load_images, open_source
 from likewise.methods import View
-from likewise.training.batches import Batches, FeatureBatches, ImageBatches, Neighbors, generator_of
+from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors, generator_of
 from likewise.views import ViewConfig, Views
 
 IMAGES, BATCH, CACHED = 22, 4, 5
@@ -178,3 +178,16 @@ def test_a_plain_view_is_the_image_itself() -> None:
     batch = next(batches.epoch(0))
     plain, _ = batches.views(batch, 0, ("plain", "augmented"))
     assert torch.equal((plain * 255).round().to(torch.uint8), batch[0])
+
+
+def test_labels_stay_with_their_images():
+    images = np.arange(12, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2)
+    plain = ImageBatches(load_images(open_source(images), 8), Views(ViewConfig(), 8), batch_size=4, seed=5)
+    batches = LabelledBatches(plain, np.arange(12) * 10)
+    seen = [batch for epoch in (0, 1) for batch in batches.epoch(epoch)]
+    assert all(torch.equal(pixels[:, 0, 0, 0] * 10, labels) for pixels, labels in seen)
+    again = list(batches.epoch(1, skip=2))
+    assert torch.equal(again[0][1], seen[-1][1])
+    view, labels = batches.views(seen[0], 3, ("augmented",))
+    assert torch.equal(view, *plain.views(seen[0][:1], 3, ("augmented",)))
+    assert torch.equal(labels, seen[0][1])

@@ -140,6 +140,7 @@ def test_weights_of_another_network_are_refused(run: RunDirectory, photos: Path,
         ({"model.backbone": "resnet19"}, r"Did you mean"),
         ({"method.settings.temprature": 0.1}, r"Did you mean 'temperature'"),
         ({"method.settings.temperature": -1}, r"temperature = -1"),
+        ({"method.name": "supervised"}, r"learns from labels, which only a comparison has"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is_trained(

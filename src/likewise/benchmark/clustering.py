@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from likewise.benchmark.chart import quality_svg
-from likewise.benchmark.entries import Entry
+from likewise.benchmark.entries import SUPERVISED, Entry
 from likewise.benchmark.job import STOPPED, Job, Setup, check
 from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.errors import InputError, RunError
@@ -178,7 +178,8 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
         return facts
     first = done[0]
     facts["protocol"] = f"{first['protocol']}, {first['num_images']:,} images, {first['num_classes']} classes"
-    tracks: list[str] = sorted({result["track"] for result in done} - {"none"})
+    # of the backbones: that the upper bound saw labels is in its name
+    tracks: list[str] = sorted({result["track"] for result in done if result["entry"] != SUPERVISED} - {"none"})
     words = {"labels": "label-pretrained: not unsupervised", "unknown": "whether the weights saw labels is not known"}
     facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
     machines = [result for result in done if result.get("epochs") is not None] or done

@@ -7,6 +7,7 @@ from likewise.defaults import STAGE_DEFAULTS
 from likewise.errors import InputError, unknown_name
 
 SELF_LABEL = "+self-label"
+SUPERVISED = "supervised"
 SELF_LABEL_SHARE = 0.2
 
 
@@ -64,6 +65,7 @@ _ENTRIES = (
     Entry("scan", "SimCLR for .7 of the budget, then SCAN", (Stage(0.7, ("method.name=simclr",)), SCAN_STAGE)),
     Entry("center", "cluster centres, after half of the budget without them", CENTER_STAGES),
     Entry("cdc", "CDC", (Stage(1.0, ("method.name=cdc",)),)),
+    Entry(SUPERVISED, "training with the labels: the upper bound", (Stage(1.0, ("method.name=supervised",)),)),
 )
 ENTRIES = {entry.name: entry for entry in _ENTRIES}
 """What `likewise benchmark clustering` compares, by name."""
@@ -114,8 +116,8 @@ def entries_named(names: str) -> list[Entry]:
 
 
 def _with_self_label(entry: Entry) -> Entry:
-    if not entry.stages:
-        raise InputError(f"{entry.name} trains no network that self-labelling could go on from.")
+    if not entry.stages or entry.name == SUPERVISED:
+        raise InputError(f"{entry.name} leaves nothing that self-labelling could go on from.")
     before = [replace(stage, share=stage.share * (1 - SELF_LABEL_SHARE)) for stage in entry.stages]
     # the settings of the method stay: the network is the same one
     own = STAGE_DEFAULTS["self-label"].training

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from likewise.assembly import method_config, stage_config
-from likewise.benchmark.entries import Entry, Stage
+from likewise.benchmark.entries import SUPERVISED, Entry, Stage
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
 from likewise.data import ImageStore, load_images, open_source
@@ -117,6 +117,8 @@ def check(job: Job) -> None:
     source = open_source(setup.data)
     scored = source if setup.test is None else open_source(setup.test)
     known_classes(list(scored.names), classes_by_name(list(scored.names), scored, setup.labels))
+    if job.entry.name == SUPERVISED:
+        _training_labels(setup)
     for number, stage in enumerate(job.entry.stages):
         recipe = stage_recipe(job, stage, job.folder if number else None)
         check_counts(recipe, len(source))
@@ -133,6 +135,26 @@ def perform(job: Job) -> dict[str, Any]:
     return _trained(job) if job.entry.stages else _on_pixels(job)
 
 
+def _training_labels(setup: Setup) -> np.ndarray:
+    """The class of every image to train on, int64 from 0 and -1 where there is none: for the upper bound.
+
+    Raises:
+        InputError: If there are none, or more classes than clusters.
+    """
+    source = open_source(setup.data)
+    names = list(source.names)
+    known, classes = known_classes(names, classes_by_name(names, source, setup.labels))
+    found, codes = np.unique(classes, return_inverse=True)
+    if len(found) > setup.num_clusters:
+        raise InputError(
+            f"{SUPERVISED} needs a cluster for each class: the images have {len(found):,}, and -k is "
+            f"{setup.num_clusters:,}."
+        )
+    labels = np.full(len(names), -1, dtype=np.int64)
+    labels[known] = codes
+    return labels
+
+
 def run_folders(job: Job) -> list[Path]:
     """The run directory of each stage."""
     if len(job.entry.stages) == 1:
@@ -141,13 +163,14 @@ def run_folders(job: Job) -> list[Path]:
 
 
 def _trained(job: Job) -> dict[str, Any]:
+    labels = _training_labels(job.setup) if job.entry.name == SUPERVISED else None
     start: Path | None = None
     for folder, stage in zip(run_folders(job), job.entry.stages, strict=True):
         run = RunDirectory(folder)
         if not run.is_complete:
             recipe = Recipe.read(run.recipe_file) if run.is_started else stage_recipe(job, stage, start)
             observe = Snapshots(folder, job.setup.num_clusters).add
-            cluster(recipe, job.setup.data, run, resume=run.is_started, observe=observe)
+            cluster(recipe, job.setup.data, run, resume=run.is_started, observe=observe, labels=labels)
         start = folder
     runs = [RunDirectory(folder) for folder in run_folders(job)]
     evaluation = evaluate(runs[-1], job.setup.labels, job.setup.test)

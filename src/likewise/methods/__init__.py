@@ -9,6 +9,7 @@ from likewise.methods.center import Center, CenterConfig
 from likewise.methods.instance import MoCoV2, SimCLR
 from likewise.methods.scan import SCAN, SCANConfig
 from likewise.methods.self_label import SelfLabel, SelfLabelConfig
+from likewise.methods.supervised import Supervised
 
 METHODS: dict[str, tuple[Any, str]] = {
     "cdc": (CDC, "contrastive representation disentanglement: category and instance from one loss (arXiv 2306.05439)"),
@@ -16,6 +17,7 @@ METHODS: dict[str, tuple[Any, str]] = {
     "simclr": (SimCLR, "instance discrimination within a batch, then K-means on its features (arXiv 2002.05709)"),
     "moco-v2": (MoCoV2, "instance discrimination against a queue, then K-means on its features (arXiv 2003.04297)"),
     "scan": (SCAN, "neighbours share a cluster; starts from a run of simclr or moco-v2 (arXiv 2005.12320)"),
+    "supervised": (Supervised, "training with labels: the upper bound in likewise benchmark, and nowhere else"),
 }
 """Methods that make a network, by name."""
 
@@ -45,5 +47,6 @@ __all__ = [
     "SelfLabelConfig",
     "Signs",
     "SimCLR",
+    "Supervised",
     "View",
 ]

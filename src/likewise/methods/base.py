@@ -64,6 +64,7 @@ class Method(nn.Module, ABC):
         heads: How many are trained side by side on a frozen backbone, to keep the best, unless the recipe says.
         takes_neighbors: Whether its views may be of different images at all.
         joins_plain_views: Whether plain and augmented views go through the network as one batch, and so have one size.
+        supervised: Whether it learns from labels, which `views` brings as the last of the views.
         signs: By what the health of a run is seen.
     """
 
@@ -74,6 +75,7 @@ class Method(nn.Module, ABC):
     heads: ClassVar[int] = 1
     takes_neighbors: ClassVar[bool] = True
     joins_plain_views: ClassVar[bool] = False
+    supervised: ClassVar[bool] = False
     signs: ClassVar[Signs] = Signs()
 
     @property

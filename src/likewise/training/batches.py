@@ -114,6 +114,29 @@ class ImageBatches:
         return tuple(made)
 
 
+class LabelledBatches:
+    """The batches of others with the labels of their images, for an upper bound.
+
+    Args:
+        batches: Without neighbours.
+        labels: Of all their images, in their order.
+    """
+
+    def __init__(self, batches: "ImageBatches | FeatureBatches", labels: Int[np.ndarray, " N"]) -> None:
+        self.batches, self.labels = batches, labels
+        self.batch_size, self.steps_per_epoch = batches.batch_size, batches.steps_per_epoch
+
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Batch]:
+        order = shuffled_batches(len(self.labels), self.batch_size, self.batches.seed, epoch)
+        (share,) = _shares(None, epoch)
+        with closing(self.batches.epoch(epoch, skip)) as batches:
+            for batch, rows in zip(batches, islice(order, skip, None), strict=True):
+                yield *batch, torch.from_numpy(self.labels[share(rows)])
+
+    def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
+        return *self.batches.views(batch[:-1], step, kinds), batch[-1]
+
+
 class FeatureBatches:
     """Batches of cached features; the views of an image are different ones of its cached views.
 

@@ -22,13 +22,13 @@ from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
 from likewise.inference import Embedded, embed, embed_features, nearest_images, settle_norms
 from likewise.inference.cache import CachedFeatures, cached_features
-from likewise.methods import Method
+from likewise.methods import METHODS, Method
 from likewise.models import check_backbone
 from likewise.progress import format_seconds, say
 from likewise.ranks import connect, rank, wait, world_size
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
-from likewise.training.batches import Batches, FeatureBatches, ImageBatches, Neighbors
+from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors
 from likewise.training.fit import Outcome, train
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
@@ -75,7 +75,12 @@ Observe = Callable[[Glimpse], None]
 
 
 def cluster(
-    recipe: Recipe, data: object, run: RunDirectory, resume: bool = False, observe: Observe | None = None
+    recipe: Recipe,
+    data: object,
+    run: RunDirectory,
+    resume: bool = False,
+    observe: Observe | None = None,
+    labels: np.ndarray | None = None,
 ) -> Clustering:
     """Group images: train, assign, write the run directory (without its report).
 
@@ -86,6 +91,8 @@ def cluster(
         resume: Go on from the last checkpoint of the run.
         observe: Called about ten times while it trains, with at most 2,000 of the images; the result is the same to
             the bit, and the time it takes does not count as training.
+        labels: Of all images that `data` names, int64 from 0, -1 where there is none; for a supervised upper bound,
+            and for nothing else.
 
     Raises:
         InputError: If something was asked for that cannot be done; before any training.
@@ -97,6 +104,11 @@ def cluster(
     wait()  # else one process finds what a faster one has begun to write
     method_config(recipe)
     stage_config(recipe)
+    if METHODS[recipe.method.name][0].supervised != (labels is not None):
+        raise InputError(
+            f"{recipe.method.name} learns from labels, which only a comparison has: likewise benchmark clustering "
+            f"--methods {recipe.method.name}. To group images without labels, choose cdc."
+        )
     source = open_source(data)
     # what is sure to fail should do so before thousands of images are decoded
     check_counts(recipe, len(source))
@@ -113,6 +125,8 @@ def cluster(
     network = build_network(recipe)
     if start is not None:
         start_from(network, start.model_file, whole=bool(recipe.stage.name))
+    if labels is not None:
+        network.track = "labels"
     _warn_of_labels(network.track)
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
@@ -122,7 +136,7 @@ def cluster(
         write_text(run.recipe_file, recipe.to_toml())
         write_skipped(run, store)
 
-    batches = _batches(cached, store, recipe, machine, neighbors)
+    batches = _batches(cached, store, recipe, machine, neighbors, labels)
     watch = None if observe is None else _watch(observe, trained, cached, store, machine)
     outcome = _train(trained, batches, recipe, machine, run, resume, watch)
     network.method = trained.result()
@@ -252,13 +266,23 @@ def _prepare(
 
 
 def _batches(
-    cached: CachedFeatures | None, store: ImageStore, recipe: Recipe, machine: Machine, neighbors: Neighbors | None
+    cached: CachedFeatures | None,
+    store: ImageStore,
+    recipe: Recipe,
+    machine: Machine,
+    neighbors: Neighbors | None,
+    labels: np.ndarray | None,
 ) -> Batches:
     training = recipe.training
+    batches: ImageBatches | FeatureBatches
     if cached is not None:
-        return FeatureBatches(cached.views, cached.plain, training.batch_size, training.seed, neighbors)
-    views = Views(recipe.views, store.size, machine.dtype)
-    return ImageBatches(store, views, training.batch_size, training.seed, neighbors)
+        batches = FeatureBatches(cached.views, cached.plain, training.batch_size, training.seed, neighbors)
+        indices = store.indices[cached.rows]
+    else:
+        views = Views(recipe.views, store.size, machine.dtype)
+        batches = ImageBatches(store, views, training.batch_size, training.seed, neighbors)
+        indices = store.indices
+    return batches if labels is None else LabelledBatches(batches, labels[indices])
 
 
 def _watch(
