@@ -244,8 +244,9 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_result(photos: Path, tmp_p
     assert process.returncode == 1, errors
     assert "likewise cluster --resume" in errors
     assert "Traceback" not in errors
-    resumed = likewise("cluster", "--resume", "-o", tmp_path / "run")
+    resumed = likewise("cluster", photos, "-k", 3, "--minutes", 9, "--resume", "-o", tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
+    assert "left aside: PATH, --clusters, --minutes" in resumed.stderr
     assert "resuming after step" in resumed.stderr
     whole = likewise("cluster", photos, *slow, "-o", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr

@@ -143,7 +143,7 @@ def analysis() -> dict[str, Any]:
 
 
 def test_an_analysis() -> None:
-    assert describe_analysis(analysis(), {"track": "labels"}).splitlines() == [
+    assert describe_analysis(analysis(), {"track": "labels", "method": "CDC + self-label"}).splitlines() == [
         "1,234 images, 4 classes, protocol split",
         "",
         "probe                          k-NN  linear",
@@ -165,6 +165,10 @@ def test_an_analysis() -> None:
         "* the run's own",
         "the backbone was trained with labels: this is not an unsupervised result",
     ]
+
+
+def test_the_papers_similarities_are_those_of_its_method() -> None:
+    assert "0.872" not in describe_analysis(analysis(), {"method": "SimCLR"})
 
 
 def test_an_analysis_without_labels() -> None:

@@ -50,6 +50,30 @@ class Probed(NamedTuple):
     classes: np.ndarray
 
 
+class Material(NamedTuple):
+    """What an analysis is made of.
+
+    Attributes:
+        recipe: Of the run.
+        data: Where the tested images come from.
+        parts: Features of the run's own images by part.
+        subjects: The tested images.
+        trained: Rows and classes of those that probes learn from; None where they learn from the tested ones.
+        tested: Rows and classes of those that probes are tested on; None without labels.
+    """
+
+    recipe: Recipe
+    data: str
+    parts: dict[str, np.ndarray]
+    subjects: Subjects
+    trained: tuple[np.ndarray, np.ndarray] | None
+    tested: tuple[np.ndarray, np.ndarray] | None
+
+
+Sides = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Features and classes to learn from, and features and classes to be tested on."""
+
+
 def analyze(run: RunDirectory, labels: str | None = None, data: object | None = None) -> dict[str, Any]:
     """Measure what backbone, categorical and instance part know, and add it to the run's metrics and maps.
 
@@ -66,6 +90,39 @@ def analyze(run: RunDirectory, labels: str | None = None, data: object | None = 
     Raises:
         InputError: If labels or images cannot be found.
     """
+    material = _material(run, labels, data)
+    recipe, parts, subjects, tested = material.recipe, material.parts, material.subjects, material.tested
+    rows = np.arange(len(subjects.names)) if tested is None else tested[0]
+    analysis: dict[str, Any] = {
+        "protocol": "all" if data is None else "split",
+        "data": material.data,
+        "num_images": len(rows),
+    }
+    if tested is not None:
+        analysis |= _probes(material)
+    if subjects.images is None:
+        say("the images of the run are not where they were: the similarity of their views is left out")
+    else:
+        analysis["similarity"] = _similarity(run, subjects.images, rows, None if tested is None else tested[1])
+    analysis["temperature"] = _temperature(recipe, subjects.parts["categorical"][rows], tested and tested[1])
+    _draw_maps(run, parts, recipe.training.seed)
+    run.write_metrics(run.metrics() | {"analysis": analysis})
+    return analysis
+
+
+def linear_accuracy(run: RunDirectory, labels: str, data: object | None = None) -> float:
+    """What a linear classifier reads from the features of a run's backbone; arguments are those of `analyze`.
+
+    Raises:
+        InputError: If labels or images cannot be found.
+    """
+    material = _material(run, labels, data)
+    say("probing the backbone features")
+    return linear_probe(*_sides(material, "backbone"), material.recipe.training.seed, device=choose_machine().device)
+
+
+def _material(run: RunDirectory, labels: str | None, data: object | None) -> "Material":
+    """Features, images and classes, of the run's own images and of those that are tested."""
     run.require_complete()
     recipe, table = Recipe.read(run.recipe_file), run.assignments()
     method_config(recipe)  # a stranger's recipe may name a method that there is not
@@ -80,23 +137,9 @@ def analyze(run: RunDirectory, labels: str | None = None, data: object | None = 
     else:
         subjects = _assigned(run, source)
     tested = known_classes(subjects.names, classes) if labels else None
-    rows = np.arange(len(subjects.names)) if tested is None else tested[0]
-    analysis: dict[str, Any] = {
-        "protocol": "all" if data is None else "split",
-        "data": recipe.data.source if source is None else source.spec,
-        "num_images": len(rows),
-    }
-    if tested is not None:
-        trained = None if data is None else known_classes(table.names, own_classes)
-        analysis |= _probes(parts, subjects, trained, tested, recipe.training.seed)
-    if subjects.images is None:
-        say("the images of the run are not where they were: the similarity of their views is left out")
-    else:
-        analysis["similarity"] = _similarity(run, subjects.images, rows, None if tested is None else tested[1])
-    analysis["temperature"] = _temperature(recipe, subjects.parts["categorical"][rows], tested and tested[1])
-    _draw_maps(run, parts, recipe.training.seed)
-    run.write_metrics(run.metrics() | {"analysis": analysis})
-    return analysis
+    trained = known_classes(table.names, own_classes) if labels and source is not None else None
+    spec = recipe.data.source if source is None else source.spec
+    return Material(recipe, spec, parts, subjects, trained, tested)
 
 
 def _assigned(run: RunDirectory, source: ImageSource) -> Subjects:
@@ -142,30 +185,39 @@ def _check_shared(own: set[str], others: set[str]) -> None:
         say(f"{len(unknown):,} classes of these images, such as {unknown[0]}, are none of the run's own: always wrong")
 
 
-def _probes(
-    own: dict[str, np.ndarray],
-    subjects: Subjects,
-    trained: tuple[np.ndarray, np.ndarray] | None,
-    tested: tuple[np.ndarray, np.ndarray],
-    seed: int,
-) -> dict[str, Any]:
-    """Accuracy of k-NN and of a linear probe on each part, and what the instance part keeps of the class."""
+def _probed(material: Material) -> tuple[Probed | None, Probed]:
+    """The images that probes learn from (None: those that are tested) and are tested on."""
+    tested, trained = material.tested, material.trained
+    assert tested is not None
     names = np.unique(np.concatenate([tested[1], *([] if trained is None else [trained[1]])]))
-    test = Probed(tested[0], np.searchsorted(names, tested[1]))
     train = None if trained is None else Probed(trained[0], np.searchsorted(names, trained[1]))
-    device = choose_machine().device
-    rows = []
+    return train, Probed(tested[0], np.searchsorted(names, tested[1]))
+
+
+def _sides(material: Material, part: str) -> Sides:
+    """What a linear probe of a part learns from and is tested on; one half of the images each where all are tested."""
+    train, test = _probed(material)
+    features = material.subjects.parts[part][test.rows]
+    if train is not None:
+        return material.parts[part][train.rows], train.classes, features, test.classes
+    order = np.random.default_rng(material.recipe.training.seed).permutation(len(features))
+    one, other = np.array_split(order, 2)
+    return features[one], test.classes[one], features[other], test.classes[other]
+
+
+def _probes(material: Material) -> dict[str, Any]:
+    """Accuracy of k-NN and of a linear probe on each part, and what the instance part keeps of the class."""
+    train, test = _probed(material)
+    device, rows = choose_machine().device, []
     for part in FEATURES:
         say(f"probing the {part} features")
-        features = subjects.parts[part][test.rows]
+        sides = _sides(material, part)
         if train is None:
-            knn = knn_accuracy(features, test.classes)
-            one, other = np.array_split(np.random.default_rng(seed).permutation(len(features)), 2)
-            sides = (features[one], test.classes[one], features[other], test.classes[other])
+            knn = knn_accuracy(material.subjects.parts[part][test.rows], test.classes)
         else:
-            sides = (own[part][train.rows], train.classes, features, test.classes)
             knn = knn_accuracy(*sides)
-        rows.append({"part": part, "knn": knn, "linear": linear_probe(*sides, seed, device=device)})
+        linear = linear_probe(*sides, material.recipe.training.seed, device=device)
+        rows.append({"part": part, "knn": knn, "linear": linear})
     knn = {row["part"]: row["knn"] for row in rows}
     chance = float(np.bincount(test.classes).max() / len(test.classes))
     return {

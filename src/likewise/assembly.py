@@ -121,7 +121,8 @@ def build_network(recipe: Recipe) -> Network:
     # the seed decides the weights, and whoever called keeps their own random state
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, bool(model.small_stem))
+        stem, view_size = bool(model.small_stem), recipe.views.size
+        backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, stem, view_size)
         trained = nn.Identity() if model.frozen else backbone
         method = _build_method(recipe, trained, backbone.num_features)
     frozen = backbone.eval().requires_grad_(False) if model.frozen else None

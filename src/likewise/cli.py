@@ -69,6 +69,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def cluster(
+    context: typer.Context,
     path: Annotated[str | None, typer.Argument(metavar="PATH", help=SETS_PATH)] = None,
     clusters: Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")] = None,
     out: OutOption = None,
@@ -96,7 +97,7 @@ def cluster(
     """
     run = _run_in(out)
     if resume:
-        _resume(run)
+        _resume(run, _given(context))
         return
     if path is None:
         raise InputError(
@@ -124,6 +125,7 @@ def cluster(
 
 @app.command()
 def train(
+    context: typer.Context,
     recipe: Annotated[
         str | None, typer.Argument(metavar="RECIPE", help="A name of `likewise list recipes`, or a .toml file.")
     ] = None,
@@ -150,7 +152,7 @@ def train(
     """
     run = _run_in(out)
     if resume:
-        _resume(run)
+        _resume(run, _given(context))
         return
     if recipe is None and start is None:
         raise InputError("train what? Give a recipe of `likewise list recipes`, or a finished run: --from RUN.")
@@ -200,7 +202,17 @@ def _cluster(recipe: "Recipe", data: str, run: "RunDirectory", resume: bool = Fa
     typer.echo(f"\n{describe_run(run)}\n\nreport: {report}")
 
 
-def _resume(run: "RunDirectory") -> None:
+def _given(context: typer.Context) -> list[str]:
+    """What stands on the command line, beside -o and --resume, as it is called there."""
+    return [
+        max(parameter.opts, key=len) if parameter.param_type_name == "option" else str(parameter.metavar)
+        for parameter in context.command.params
+        if parameter.name not in ("out", "resume")
+        and getattr(context.get_parameter_source(str(parameter.name)), "name", "") == "COMMANDLINE"
+    ]
+
+
+def _resume(run: "RunDirectory", left_aside: list[str]) -> None:
     from likewise.config import Recipe
     from likewise.progress import say
 
@@ -211,6 +223,8 @@ def _resume(run: "RunDirectory") -> None:
     recipe = Recipe.read(run.recipe_file)
     if not recipe.data.source:
         raise InputError("this run was made from images in memory; go on with it from Python.")
+    if left_aside:
+        say(f"the run goes on as it began, by its recipe.toml; left aside: {', '.join(left_aside)}")
     if not run.checkpoint_file.is_file():
         say("there is no checkpoint yet; starting again")
     _cluster(recipe, recipe.data.source, run, resume=True)

@@ -116,10 +116,11 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         training.neighbors = own or (_frozen_neighbors(num_images, clusters) if frozen else 0)
     if training.neighbors and not method.takes_neighbors:
         raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")
-    if method.joins_plain_views and not recipe.model.frozen and recipe.views.size not in (0, recipe.data.image_size):
+    joined = method.joins_plain_views and not (recipe.model.frozen or recipe.stage.name)
+    if joined and recipe.views.size not in (0, recipe.data.image_size):
         raise InputError(
-            f"{recipe.method.name} takes images and their views as one batch, in which all have the same size: leave "
-            "views.size out, or choose a smaller --image-size."
+            f"{recipe.method.name} takes images and their views as one batch, in which all have the same size: "
+            "--set views.size=0, or choose a smaller --image-size."
         )
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):
         raise InputError(

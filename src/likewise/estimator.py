@@ -134,8 +134,9 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         """What each image is, and what makes it that image: both parts of the representation side by side.
 
         Returns:
-            float32 [N, K + D]: the first K columns are the categorical part, the others the instance part, each of
-            unit length; NaN where an image cannot be read.
+            float32 [N, K + D]: the first K columns are the categorical part, the cluster logits, and the others the
+            instance part, which has unit length; so has the categorical part of CDC. NaN where an image cannot be
+            read.
         """
         store, embedded = self._embed(X)
         both = np.concatenate([embedded.categorical, embedded.instance], axis=1)

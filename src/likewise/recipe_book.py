@@ -46,7 +46,9 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], 
     """
     tables = _start(origin)
     if isinstance(given.get("views"), str):
-        given = given | {"views": _named_views(given["views"])}
+        # a set of views says what they look like, not how large they are
+        size = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
+        given = given | {"views": size | _named_views(given["views"])}
     settled = dict(map(_parsed, settings))
     for name, value in [*given.items(), *settled.items()]:
         *sections, last = name.split(".")
@@ -124,7 +126,7 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _named_views(name: str) -> dict[str, Any]:
     if name not in VIEWS:
         raise unknown_name("set of views", name, VIEWS)
-    return VIEWS[name][0].model_dump()
+    return VIEWS[name][0].model_dump(exclude={"size"})
 
 
 def _parsed(setting: str) -> tuple[str, Any]:

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from likewise.progress import say
+from likewise.ranks import world_size
+
 WARM_UP = 3  # calls that run as they are, in which libraries choose their algorithms and compilers compile
 
 
 def wanted() -> bool:
     """Whether to record at all."""
-    return os.environ.get("LIKEWISE_CUDA_GRAPHS") == "1" and torch.cuda.is_available()
+    return os.environ.get("LIKEWISE_CUDA_GRAPHS") == "1" and torch.cuda.is_available() and world_size() == 1
 
 
 class Replayed:
@@ -24,12 +27,12 @@ class Replayed:
     which a replay fills anew. A function that cannot be recorded runs as it is, and so does every call with other
     shapes.
 
-    It was written after a profile on a GPU and has not run on one yet: LIKEWISE_CUDA_GRAPHS=1 turns it on, and
-    tests/test_replay.py holds it to what runs without it.
+    It was written after a profile on a GPU and has not run on one yet: LIKEWISE_CUDA_GRAPHS=1 turns it on, in one
+    process. tests/test_replay.py compares it with what runs without it, in fp32 and without torch.compile.
 
     Args:
         function: From tensors to a tensor or a dictionary of tensors. It may call `backward`, if it unsets the
-            gradients before.
+            gradients before; its calls must then all have the same shapes, since gradients stay where they were made.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -70,9 +73,10 @@ class Replayed:
         try:
             with torch.cuda.graph(graph):
                 self._made = self.function(*self._given)
-        except RuntimeError:  # it waits for the GPU somewhere, or there is not memory enough
+        except RuntimeError as error:  # it waits for the GPU somewhere, or there is not memory enough
             torch.cuda.synchronize()
             self._given, self._made = [], None
+            say(f"a step could not be recorded as a CUDA graph and runs as it is: {str(error).partition(chr(10))[0]}")
             return
         self._graph = graph
 

@@ -44,6 +44,8 @@ def describe_run(run: RunDirectory) -> str:
 def _track_lines(metrics: dict[str, Any]) -> list[str]:
     if metrics.get("track") == "labels":
         return ["the backbone was trained with labels: this is not an unsupervised result"]
+    if metrics.get("track") == "supervised":
+        return ["the labels of the images were trained with: this is an upper bound, and not a clustering"]
     if metrics.get("track") == "unknown":
         return ["whether the backbone's weights saw labels is not known"]
     return []
@@ -81,7 +83,7 @@ def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
         lines += ["", f"class left in z_n: {said}"]
     if "similarity" in analysis:
         lines += ["", f"{'similarity of pairs':20s} {'z_c':>14s} {'paper':>14s} {'z_n':>14s} {'paper':>14s}"]
-        lines += _similarity_lines(analysis["similarity"])
+        lines += _similarity_lines(analysis["similarity"], str(metrics.get("method", "")).startswith("CDC"))
     if analysis["temperature"]:
         lines += ["", "    t2  confidence  above .95   right  above .99   right"]
         lines += [_temperature_line(row, analysis["temperature"]["own"]) for row in analysis["temperature"]["rows"]]
@@ -89,12 +91,13 @@ def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
     return printable_line("\n".join([*lines, *_track_lines(metrics)]))
 
 
-def _similarity_lines(similarity: dict[str, Any]) -> list[str]:
+def _similarity_lines(similarity: dict[str, Any], published: bool) -> list[str]:
+    """Our figures and, of CDC, those of its paper."""
     lines = []
     for one, other in zip(similarity["categorical"], similarity["instance"], strict=True):
         cells = []
         for part, row in (("categorical", one), ("instance", other)):
-            paper = PUBLISHED[part].get(row["kind"])
+            paper = PUBLISHED[part].get(row["kind"]) if published else None
             cells += [_spread(row["mean"], row["std"]), _spread(*paper) if paper else ""]
         lines.append(f"{KINDS[row['kind']]:20s} " + " ".join(f"{cell:>14s}" for cell in cells))
     return lines

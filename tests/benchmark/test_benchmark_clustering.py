@@ -9,7 +9,7 @@ import pytest
 from likewise.benchmark import clustering, job
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
-from likewise.benchmark.job import STOPPED, Job, Setup
+from likewise.benchmark.job import STOPPED, Job, Setup, pinned
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
 
@@ -149,8 +149,8 @@ def test_the_upper_bound_learns_from_labels(images: Path, tmp_path: Path, in_thi
     summary = benchmark("Small", setup_of(images, epochs=8), entries_named("supervised,simclr"), 1, tmp_path / "out")
     assert [run["status"] for run in summary["runs"]] == ["done", "done"]
     assert summary["rows"][0]["acc"]["mean"] == 1.0
-    assert summary["facts"]["track"] == "unsupervised", "that is of the backbones"
-    assert summary["runs"][0]["track"] == "labels"
+    assert summary["facts"]["track"] == "unsupervised, but for the row supervised"
+    assert summary["runs"][0]["track"] == "supervised"
 
 
 def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_path: Path) -> None:
@@ -158,3 +158,22 @@ def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_pat
     setup = setup_of(images, labels=str(tmp_path / "labels.csv"))
     with pytest.raises(InputError, match=r"a cluster for each class.*have 3, and -k is 2"):
         benchmark("Small", setup, entries_named("supervised"), 1, tmp_path / "out")
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_ablations_have_a_linear_probe(images: Path, tmp_path: Path, in_this_process: list[str], test: bool) -> None:
+    setup = pinned(setup_of(images, test=str(images) if test else None))
+    summary = benchmark("Small", setup, ablations_named("full"), 1, tmp_path / "out")
+    (run,) = summary["runs"]
+    assert run["status"] == "done"
+    assert 0.5 < run["linear"] <= 1
+    assert run["geometry"].keys() == {"backbone", "instance"}
+    assert "linear probe" in summary["table"].splitlines()[0].split(" | ")
+
+
+@pytest.mark.parametrize("names", ["cdc", "moco-v2", "center", "cdc+self-label"])
+def test_every_kind_of_entry_runs(names: str, images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    easier = (*QUICK, "stage.settings.threshold=0.01", "stage.settings.allow_fewer_clusters=true")
+    settings = easier if "self-label" in names else QUICK
+    summary = benchmark("Small", setup_of(images, settings=settings), entries_named(names), 1, tmp_path / "out")
+    assert [run["status"] for run in summary["runs"]] == ["done"], summary["runs"]

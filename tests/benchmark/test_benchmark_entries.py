@@ -1,9 +1,13 @@
 """What can be compared: names, shares and settings."""
 
+import numpy as np
 import pytest
 
 from likewise.assembly import method_config
 from likewise.benchmark.entries import ABLATIONS, ENTRIES, ablations_named, entries_named, entry_named
+from likewise.benchmark.job import Job, Setup, pinned, stage_recipe
+from likewise.data import open_source
+from likewise.defaults import with_model
 from likewise.errors import InputError
 from likewise.recipe_book import make_recipe
 
@@ -13,9 +17,9 @@ EVERY = [*ENTRIES.values(), *ABLATIONS.values()]
 @pytest.mark.parametrize("entry", EVERY, ids=lambda entry: entry.name)
 def test_every_entry_makes_recipes_within_the_budget(entry):
     assert entry.about
-    if entry.stages:
-        assert sum(stage.share for stage in entry.stages) == pytest.approx(1)
-    for stage in entry.stages:
+    for stages in filter(None, (entry.stages, entry.frozen)):
+        assert sum(stage.share for stage in stages) == pytest.approx(1)
+    for stage in (*entry.stages, *entry.frozen):
         method_config(make_recipe(None, {}, list(stage.settings)))
 
 
@@ -47,3 +51,27 @@ def test_a_list_names_each_once():
     assert [entry.name for entry in entries_named("cdc, scan,cdc")] == ["cdc", "scan"]
     assert [entry.name for entry in ablations_named("no-infonce,full")] == ["no-infonce", "full"]
     assert len(ablations_named(None)) == len(ABLATIONS)
+
+
+def test_on_a_frozen_backbone_nothing_is_spent_on_features():
+    for name in ("scan", "center", "scan+self-label"):
+        entry = entry_named(name)
+        assert entry.on(frozen=False) == entry
+        methods = {make_recipe(None, {}, list(stage.settings)).method.name for stage in entry.on(frozen=True).stages}
+        assert methods == {name.partition("+")[0]}
+    assert entry_named("cdc").on(frozen=True) == entry_named("cdc")
+
+
+@pytest.mark.parametrize("entry", ABLATIONS.values(), ids=ABLATIONS)
+def test_a_row_differs_in_what_it_names_alone(entry, tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((64, 16, 16), np.uint8))
+    setup = pinned(Setup(str(tmp_path / "images.npy"), "source", 10, settings=("method.settings.temperature=0.4",)))
+
+    def settings(entry):
+        recipe = stage_recipe(Job(setup, entry, 0, tmp_path), entry.stages[0], None)
+        return with_model(recipe, open_source(setup.data)).method.settings
+
+    full, changed = settings(ABLATIONS["full"]), settings(entry)
+    named = {setting.partition("=")[0].removeprefix("method.settings.") for setting in entry.stages[0].settings[1:]}
+    assert full["temperature"] == 0.4
+    assert {name for name in full | changed if full.get(name) != changed.get(name)} == named

@@ -177,3 +177,10 @@ def test_settings_of_the_method(settings: list[str], expected: str) -> None:
     with pytest.raises(InputError) as caught:
         method_config(make_recipe(None, {}, settings))
     assert expected in str(caught.value)
+
+
+def test_a_set_of_views_leaves_their_size() -> None:
+    assert make_recipe("cifar10-cpu", {}, []).views.size == 24
+    recipe = make_recipe("cifar10-cpu", {"views": "simclr-blur"}, [])
+    assert (recipe.views.size, recipe.views.blur) == (24, 0.5)
+    assert make_recipe(None, {"views": "gentle"}, []).views.size == 0

@@ -10,6 +10,7 @@ import pytest
 import torchvision
 
 from likewise.data import SETS, SOURCES, load_images, open_source
+from likewise.data.named import _SUPERCLASS_OF
 from likewise.errors import InputError, RunError
 
 
@@ -51,6 +52,21 @@ def test_torchvision_sets(name: str, cls: str, monkeypatch: pytest.MonkeyPatch) 
     assert both.labels.tolist() == [0, 1, 0, 1]
     assert int(both.read(3, 32)[0, 0, 0]) == 9
     assert both.class_names == ["cat", "dog"]
+
+
+def test_superclasses(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cifar100(FakeSet):
+        def __init__(self, root: str, **given: Any) -> None:
+            super().__init__(root, **given)
+            self.targets = [0, 51, 53, 57, 83]  # apple, mushroom, orange, pear, sweet pepper
+            self.data = np.zeros((5, 32, 32, 3), np.uint8)
+
+    monkeypatch.setattr(torchvision.datasets, "CIFAR100", Cifar100)
+    source = open_source("cifar100-20:test")
+    assert source.labels is not None
+    assert source.class_names is not None
+    assert {source.class_names[label] for label in source.labels} == {"fruit and vegetables"}
+    assert np.bincount(_SUPERCLASS_OF).tolist() == [5] * 20
 
 
 def test_failed_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -147,3 +147,8 @@ def test_packaged_weights():
     # weights in the wrong places would let the activations explode or vanish
     features = _features(backbone, 3, 64)
     assert 0.01 < features.std() < 10
+
+
+def test_smaller_views_have_to_suit_as_well():
+    with pytest.raises(InputError, match="cannot take images of 64 px"):
+        build_backbone("vit_tiny_patch16_224", size=224, view_size=64)

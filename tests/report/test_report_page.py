@@ -157,7 +157,7 @@ def test_scores_stand_with_their_protocol_and_the_best_is_marked(tmp_path: Path)
 
 
 def test_what_each_part_knows(tmp_path: Path) -> None:
-    run = make_run(tmp_path, metrics={"analysis": ANALYSIS})
+    run = make_run(tmp_path, metrics={"analysis": ANALYSIS, "method": "CDC"})
     places = np.random.default_rng(0).random((2, 60, 2)).astype(np.float32)
     PartMaps(np.arange(90, 150), *places).write(run.maps_file)
     page = page_of(run)

@@ -1,9 +1,11 @@
 """Training through Lightning: the same as a bare loop in result, resumable to the bit, and it says what goes wrong."""
 
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -17,7 +19,7 @@ from likewise.methods import CDC, CDCConfig, Center, CenterConfig, Method
 from likewise.models.resnet9 import ResNet9
 from likewise.training import fit
 from likewise.training.batches import ImageBatches
-from likewise.training.callbacks import Diverged
+from likewise.training.callbacks import Diverged, EpochCheckpoint
 from likewise.training.fit import Interrupted, Outcome, train
 from likewise.training.machine import Machine
 from likewise.training.plan import Plan
@@ -253,3 +255,25 @@ def test_looking_on_changes_nothing(images: np.ndarray, tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True)
     )
+
+
+def test_checkpoints_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clock = {"now": 0.0}
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 5.0)
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_SHARE", 0.02)
+    monkeypatch.setattr("likewise.training.callbacks.time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    written: list[float] = []
+
+    def save(_: Path, seconds: float) -> None:
+        written.append(clock["now"])
+        clock["now"] += seconds
+
+    for seconds, expected in ((0.0, [5, 10, 15, 20]), (0.5, [5, 30.5, 56, 81.5]), (60, [5, 365, 725])):
+        clock["now"] = 0.0
+        written.clear()
+        writer = EpochCheckpoint(tmp_path)
+        trainer: Any = SimpleNamespace(save_checkpoint=partial(save, seconds=seconds))
+        while len(written) < len(expected):
+            clock["now"] += 1
+            writer.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+        assert written == pytest.approx(expected, abs=1)

@@ -84,14 +84,15 @@ def ablation(
     batch_size: BatchOption = None,
     setting: SetOption = None,
 ) -> None:
-    """CDC without one of its parts at a time, beside the figures of its paper.
+    """CDC without one of its parts, or with another setting, at a time, beside the figures of its paper.
 
     Example: `likewise benchmark ablation --data photos --labels folders -k 10 --minutes 10 -o ablation`
     """
     from likewise.benchmark.entries import ablations_named
+    from likewise.benchmark.job import pinned
 
     setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
-    _compare("Ablations of CDC", setup, ablations_named(switches), seeds, out)
+    _compare("Ablations of CDC", pinned(setup), ablations_named(switches), seeds, out)
 
 
 def _setup(

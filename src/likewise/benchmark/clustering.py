@@ -12,7 +12,7 @@ from typing import Any
 
 from likewise.benchmark.chart import quality_svg
 from likewise.benchmark.entries import SUPERVISED, Entry
-from likewise.benchmark.job import STOPPED, Job, Setup, check
+from likewise.benchmark.job import STOPPED, Job, Setup, check, decided
 from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.errors import InputError, RunError
 from likewise.progress import format_seconds, say
@@ -47,6 +47,8 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
             raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
         if setting.partition("=")[0] in _CHAIN:
             raise InputError(f"--set {setting}: what is trained from what is decided by --methods here.")
+    frozen = bool(decided(setup).model.frozen)
+    entries = [entry.on(frozen) for entry in entries]
     jobs = [
         Job(setup, entry, seed, out.resolve() / entry.name / f"seed-{seed}")
         for seed in range(seeds)
@@ -178,9 +180,12 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
         return facts
     first = done[0]
     facts["protocol"] = f"{first['protocol']}, {first['num_images']:,} images, {first['num_classes']} classes"
-    # of the backbones: that the upper bound saw labels is in its name
-    tracks: list[str] = sorted({result["track"] for result in done if result["entry"] != SUPERVISED} - {"none"})
-    words = {"labels": "label-pretrained: not unsupervised", "unknown": "whether the weights saw labels is not known"}
+    tracks: list[str] = sorted({result["track"] for result in done} - {"none"})
+    words = {
+        "labels": "label-pretrained: not unsupervised",
+        "supervised": f"unsupervised, but for the row {SUPERVISED}",
+        "unknown": "whether the weights saw labels is not known",
+    }
     facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
     machines = [result for result in done if result.get("epochs") is not None] or done
     facts |= machines[0]["machine"]

@@ -32,17 +32,32 @@ class Entry:
         name: In the table, and of its folder.
         about: One line.
         stages: Trainings, each of which starts from the network of the one before; none for a clustering of pixels.
-        published: What the paper reports for it, if anything.
+        frozen: The trainings on a frozen backbone, whose features are there from the start, if they are others.
+        published: Accuracy of the clusters that the paper reports, if any.
+        published_linear: The same of a linear probe on the features.
+        probed: Whether a linear probe is made.
     """
 
     name: str
     about: str
     stages: tuple[Stage, ...] = ()
+    frozen: tuple[Stage, ...] = ()
     published: str = ""
+    published_linear: str = ""
+    probed: bool = False
+
+    def on(self, frozen: bool) -> "Entry":
+        """The entry as it is trained on a frozen backbone, or on one that is trained."""
+        return replace(self, stages=self.frozen) if frozen and self.frozen else self
 
 
-# SCAN's own optimiser and rate (arXiv 2005.12320): a head on finished features wants small steps
+# SCAN's own optimiser and rate (arXiv 2005.12320), for a backbone that is trained with the head
 SCAN_STAGE = Stage(0.3, ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-4"))
+# a head alone wants larger steps (docs/log.md)
+SCAN_HEAD = Stage(
+    1.0,
+    ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-2", "training.weight_decay=1e-4"),
+)
 
 # the centres start where K-means finds clusters, which takes features that mean something
 CENTER_STAGES = (
@@ -62,8 +77,18 @@ _ENTRIES = (
     Entry("spectral-pixels", "spectral clustering on pixels, on a graph of at most 5,000 images"),
     Entry("simclr", "SimCLR, then K-means on its features", (Stage(1.0, ("method.name=simclr",)),)),
     Entry("moco-v2", "MoCo v2, then K-means on its features", (Stage(1.0, ("method.name=moco-v2",)),)),
-    Entry("scan", "SimCLR for .7 of the budget, then SCAN", (Stage(0.7, ("method.name=simclr",)), SCAN_STAGE)),
-    Entry("center", "cluster centres, after half of the budget without them", CENTER_STAGES),
+    Entry(
+        "scan",
+        "SimCLR for .7 of the budget, then SCAN; on a frozen backbone SCAN alone",
+        (Stage(0.7, ("method.name=simclr",)), SCAN_STAGE),
+        (SCAN_HEAD,),
+    ),
+    Entry(
+        "center",
+        "cluster centres, after half of the budget without them; on a frozen backbone with them at once",
+        CENTER_STAGES,
+        (Stage(1.0, ("method.name=center",)),),
+    ),
     Entry("cdc", "CDC", (Stage(1.0, ("method.name=cdc",)),)),
     Entry(SUPERVISED, "training with the labels: the upper bound", (Stage(1.0, ("method.name=supervised",)),)),
 )
@@ -71,20 +96,30 @@ ENTRIES = {entry.name: entry for entry in _ENTRIES}
 """What `likewise benchmark clustering` compares, by name."""
 
 
-def _ablation(name: str, about: str, published: str, *settings: str) -> Entry:
-    return Entry(name, about, (Stage(1.0, ("method.name=cdc", *settings)),), published)
+def _ablation(name: str, about: str, *settings: str, paper: tuple[str, str] = ("", "")) -> Entry:
+    changes = tuple(f"method.settings.{setting}" for setting in settings)
+    stages = (Stage(1.0, ("method.name=cdc", *changes)),)
+    return Entry(name, about, stages, published=paper[0], published_linear=paper[1], probed=True)
 
 
 _ABLATIONS = (
-    _ablation("full", "CDC as it is", ".830"),
-    _ablation("no-equipartition", "targets are not balanced", ".273", "method.settings.equipartition=false"),
-    _ablation("raw-logits", "z_c is not normalised", "diverged", "method.settings.unit_logits=false"),
-    _ablation("warm-assignments", "t2 = 1", ".711", "method.settings.assignment_temperature=1.0"),
-    _ablation("no-infonce", "no contrastive loss", ".670", "method.settings.contrastive_weight=0"),
-    _ablation("same-view-targets", "targets supervise their own view", "", "method.settings.swap_targets=false"),
+    _ablation("full", "CDC as it is", paper=(".830", ".888")),
+    _ablation("no-equipartition", "targets are not balanced", "equipartition=false", paper=(".273", ".860")),
+    _ablation("raw-logits", "z_c is not normalised", "unit_logits=false", paper=("diverged", "diverged")),
+    _ablation("warm-assignments", "t2 = 1", "assignment_temperature=1.0", paper=(".711", ".880")),
+    _ablation("no-infonce", "no contrastive loss", "contrastive_weight=0", paper=(".670", ".860")),
+    _ablation("same-view-targets", "targets supervise their own view", "swap_targets=false"),
+    _ablation("lambda-0.3", "lambda = .3, of the cluster loss", "cluster_weight=0.3"),
+    _ablation("lambda-3", "lambda = 3", "cluster_weight=3"),
+    _ablation("t1-0.1", "t1 = .1, of the contrastive loss", "temperature=0.1"),
+    _ablation("t1-1", "t1 = 1", "temperature=1.0"),
+    _ablation("hard-assignments", "t2 = .1 and epsilon = .05", "assignment_temperature=0.1", "epsilon=0.05"),
+    _ablation("epsilon-0.02", "epsilon = .02: targets nearly hard", "epsilon=0.02"),
+    _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
+    _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
 )
 ABLATIONS = {entry.name: entry for entry in _ABLATIONS}
-"""The switches of CDC, with the clustering accuracy that its paper reports for CIFAR-10 (1,200 epochs)."""
+"""The switches of CDC, with what its paper reports for CIFAR-10 after 1,200 epochs: accuracy, and of a linear probe."""
 
 
 def entry_named(name: str) -> Entry:
@@ -118,15 +153,22 @@ def entries_named(names: str) -> list[Entry]:
 def _with_self_label(entry: Entry) -> Entry:
     if not entry.stages or entry.name == SUPERVISED:
         raise InputError(f"{entry.name} leaves nothing that self-labelling could go on from.")
-    before = [replace(stage, share=stage.share * (1 - SELF_LABEL_SHARE)) for stage in entry.stages]
+    return replace(
+        entry,
+        name=entry.name + SELF_LABEL,
+        about=f"{entry.about}, then self-labelling",
+        stages=_then_self_label(entry.stages),
+        frozen=_then_self_label(entry.frozen) if entry.frozen else (),
+    )
+
+
+def _then_self_label(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    before = [replace(stage, share=stage.share * (1 - SELF_LABEL_SHARE)) for stage in stages]
     # the settings of the method stay: the network is the same one
     own = STAGE_DEFAULTS["self-label"].training
     # named, so that what is set for all trainings does not become half of the stage's own optimiser
     named = [f"training.{name}={value}" for name, value in own.items()]
-    last = Stage(SELF_LABEL_SHARE, (*entry.stages[-1].settings, *named, "stage.name=self-label"))
-    return replace(
-        entry, name=entry.name + SELF_LABEL, about=f"{entry.about}, then self-labelling", stages=(*before, last)
-    )
+    return *before, Stage(SELF_LABEL_SHARE, (*stages[-1].settings, *named, "stage.name=self-label"))
 
 
 def ablations_named(names: str | None) -> list[Entry]:

@@ -4,18 +4,19 @@ import json
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from likewise.analysis import linear_accuracy
 from likewise.assembly import method_config, stage_config
 from likewise.benchmark.entries import SUPERVISED, Entry, Stage
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
 from likewise.data import ImageStore, load_images, open_source
-from likewise.defaults import check_counts, with_model
+from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
 from likewise.labelling import classes_by_name, known_classes
@@ -80,10 +81,13 @@ class Job:
         """The job that `to_json` wrote."""
         values = json.loads(text)
         setup, entry = values["setup"], values["entry"]
-        stages = tuple(Stage(stage["share"], tuple(stage["settings"])) for stage in entry["stages"])
+        stages = {
+            name: tuple(Stage(stage["share"], tuple(stage["settings"])) for stage in entry[name])
+            for name in ("stages", "frozen")
+        }
         return cls(
             Setup(**setup | {"settings": tuple(setup["settings"])}),
-            Entry(**entry | {"stages": stages}),
+            Entry(**entry | stages),
             values["seed"],
             Path(values["folder"]),
         )
@@ -107,6 +111,23 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
     return make_recipe(None, given, [*setup.settings, *stage.settings])
 
 
+def decided(setup: Setup) -> Recipe:
+    """What the images and the settings that all share make of CDC's recipe, its length aside."""
+    given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": "cdc"}
+    recipe, source = make_recipe(None, given, list(setup.settings)), open_source(setup.data)
+    check_counts(recipe, len(source))
+    return with_model(recipe, source)
+
+
+def pinned(setup: Setup) -> Setup:
+    """The setup with all settings of CDC named, so that rows differ in those alone that they name.
+
+    Otherwise a setting that is chosen by another one, such as epsilon by t2, would change along with it.
+    """
+    settings = decided(setup).method.settings
+    return replace(setup, given=setup.given | {f"method.settings.{name}": value for name, value in settings.items()})
+
+
 def check(job: Job) -> None:
     """Make sure of what can be known before anything is trained.
 
@@ -122,6 +143,7 @@ def check(job: Job) -> None:
     for number, stage in enumerate(job.entry.stages):
         recipe = stage_recipe(job, stage, job.folder if number else None)
         check_counts(recipe, len(source))
+        with_budget(with_model(recipe, source), len(source))
         method_config(recipe)
         stage_config(recipe)
 
@@ -174,12 +196,18 @@ def _trained(job: Job) -> dict[str, Any]:
         start = folder
     runs = [RunDirectory(folder) for folder in run_folders(job)]
     evaluation = evaluate(runs[-1], job.setup.labels, job.setup.test)
+    linear = linear_accuracy(runs[-1], job.setup.labels, job.setup.test) if job.entry.probed else None
     last, parts = runs[-1].metrics(), [run.metrics()["training"] for run in runs]
     seconds = sum(part["seconds"] for part in parts)
     images = sum(part["seconds"] * part["images_per_second"] for part in parts)
     return {
         **{name: evaluation["rows"][0][name] for name in SCORES},
+        "features_acc": evaluation["rows"][1]["acc"],
         "baselines": evaluation["rows"][1:],
+        "linear": linear,
+        "silhouette": last["geometry"]["backbone"]["silhouette"],
+        "davies_bouldin": last["geometry"]["backbone"]["davies_bouldin"],
+        "geometry": {space: _without_lists(geometry) for space, geometry in last["geometry"].items()},
         "protocol": evaluation["protocol"],
         "num_images": evaluation["num_images"],
         "num_classes": evaluation["num_classes"],
@@ -192,6 +220,10 @@ def _trained(job: Job) -> dict[str, Any]:
         "machine": last["machine"],
         "curve": _labelled_curve(job, [part["seconds"] for part in parts]),
     }
+
+
+def _without_lists(geometry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in geometry.items() if not isinstance(value, list)}
 
 
 def _labelled_curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:

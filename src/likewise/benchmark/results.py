@@ -8,6 +8,7 @@ from likewise.benchmark.entries import Entry
 from likewise.progress import format_seconds
 
 SCORES = ("acc", "nmi", "ari")
+FURTHER = ("features_acc", "linear", "silhouette", "davies_bouldin")
 COSTS = ("images_per_second", "epochs", "peak_memory_mb", "seconds")
 
 
@@ -34,6 +35,7 @@ def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds
                 "name": entry.name,
                 "about": entry.about,
                 "published": entry.published,
+                "published_linear": entry.published_linear,
                 "label_pretrained": any(result["track"] == "labels" for result in done),
                 "track": done[0]["track"] if done else "",
                 "num_done": len(done),
@@ -42,7 +44,7 @@ def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds
                 "warnings": [
                     f"seed {result['seed']}, {warning}" for result in done for warning in result.get("warnings", [])
                 ],
-                **{name: _statistics([result.get(name) for result in done]) for name in (*SCORES, *COSTS)},
+                **{name: _statistics([result.get(name) for result in done]) for name in (*SCORES, *FURTHER, *COSTS)},
             }
         )
     return rows
@@ -58,23 +60,21 @@ def _statistics(values: list[float | None]) -> dict[str, float | None]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table; a row that failed says so."""
-    published = any(row["published"] for row in rows)
-    head = [
-        "",
-        "ACC",
-        "NMI",
-        "ARI",
-        "images/s",
-        "epochs",
-        "peak memory",
-        "seeds",
-        *(["paper, ACC"] if published else []),
-    ]
+    papers = {"published": "paper, ACC", "published_linear": "paper, linear"}
+    papers = {name: words for name, words in papers.items() if any(row[name] for row in rows)}
+    further = {
+        "features_acc": "K-means, ACC",
+        "linear": "linear probe",
+        "silhouette": "silhouette",
+        "davies_bouldin": "Davies-Bouldin",
+    }
+    further = {name: words for name, words in further.items() if any(row[name]["mean"] is not None for row in rows)}
+    head = ["", "ACC", "NMI", "ARI", *further.values(), "images/s", "epochs", "peak memory", "seeds", *papers.values()]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
         name = f"{row['name']} (label-pretrained)" if row["label_pretrained"] else row["name"]
-        cells = [name, *_scores(row), *_costs(row), f"{row['num_done']} of {row['num_seeds']}"]
-        lines.append(_line([*cells, row["published"]] if published else cells))
+        cells = [name, *_scores(row), *(_score(row[name]) for name in further), *_costs(row)]
+        lines.append(_line([*cells, f"{row['num_done']} of {row['num_seeds']}", *(row[name] for name in papers)]))
     return "\n".join(lines)
 
 
@@ -95,7 +95,7 @@ def _score(value: dict[str, float | None]) -> str:
 
 
 def _decimals(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"
 
 
 def _costs(row: dict[str, Any]) -> list[str]:
@@ -118,6 +118,8 @@ def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], 
     """
     lines = [f"# {title}", "", table(rows), "", *(f"* {name}: {value}" for name, value in facts.items())]
     notes = [f"* {row['name']}: {row['about']}" for row in rows]
+    if any(row["features_acc"]["mean"] is not None for row in rows):
+        notes.append("* K-means, silhouette and Davies-Bouldin are of the backbone's features")
     failures = [
         f"* {row['name']}, seed {failure['seed']}, {failure['status']}: {' '.join(failure['error'].split())}"
         for row in rows

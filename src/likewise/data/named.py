@@ -27,6 +27,37 @@ _FASHION_CLASSES = [
     "Bag",
     "Ankle boot",
 ]
+# the superclass of each of CIFAR-100's classes, which are in alphabetical order (Krizhevsky, 2009, section 3.2)
+_CIFAR_SUPERCLASSES = [
+    "aquatic mammals",
+    "fish",
+    "flowers",
+    "food containers",
+    "fruit and vegetables",
+    "household electrical devices",
+    "household furniture",
+    "insects",
+    "large carnivores",
+    "large man-made outdoor things",
+    "large natural outdoor scenes",
+    "large omnivores and herbivores",
+    "medium-sized mammals",
+    "non-insect invertebrates",
+    "people",
+    "reptiles",
+    "small mammals",
+    "trees",
+    "vehicles 1",
+    "vehicles 2",
+]
+# fmt: off
+_SUPERCLASS_OF = np.array([
+    4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7,
+    6, 13, 15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10,
+    16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16,
+    12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13,
+])
+# fmt: on
 
 Parts = tuple[np.ndarray, np.ndarray, list[str]]  # images, labels, names of the classes
 
@@ -106,6 +137,16 @@ def _torchvision(name: str, open_split: Callable[[Any, str, str], Any]) -> Calla
     return load
 
 
+def _superclasses(load: Callable[[str], Parts]) -> Callable[[str], Parts]:
+    """CIFAR-100 with its 20 superclasses for labels."""
+
+    def coarse(split: str) -> Parts:
+        images, labels, _ = load(split)
+        return images, _SUPERCLASS_OF[labels], _CIFAR_SUPERCLASSES
+
+    return coarse
+
+
 def _downloads() -> Path:
     folder = os.environ.get("LIKEWISE_DATA")
     return Path(folder).expanduser() if folder else Path.home() / ".cache" / "likewise"
@@ -120,6 +161,9 @@ def _labels(dataset: Any) -> Any:
 
 
 _SPLITS = ("train", "test")
+_CIFAR100 = _torchvision(
+    "cifar100", lambda sets, root, split: sets.CIFAR100(root, train=split == "train", download=True)
+)
 
 SETS: dict[str, NamedSet] = {
     BUILT_IN: NamedSet("5,000 pieces of clothing in 10 classes, 28 x 28 grey; built in, no download", (), _built_in),
@@ -135,10 +179,9 @@ SETS: dict[str, NamedSet] = {
         _SPLITS,
         _torchvision("cifar10", lambda sets, root, split: sets.CIFAR10(root, train=split == "train", download=True)),
     ),
-    "cifar100": NamedSet(
-        "60,000 photos in 100 classes, 32 x 32; downloaded",
-        _SPLITS,
-        _torchvision("cifar100", lambda sets, root, split: sets.CIFAR100(root, train=split == "train", download=True)),
+    "cifar100": NamedSet("60,000 photos in 100 classes, 32 x 32; downloaded", _SPLITS, _CIFAR100),
+    "cifar100-20": NamedSet(
+        "the same photos with their 20 superclasses for labels; downloaded", _SPLITS, _superclasses(_CIFAR100)
     ),
     "stl10": NamedSet(
         "13,000 photos in 10 classes, 96 x 96; downloaded",

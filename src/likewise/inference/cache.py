@@ -22,7 +22,7 @@ from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
-FORMAT = 2  # goes up whenever the same network comes to give other features
+FORMAT = 3  # goes up whenever the same network comes to give other features
 
 
 class CachedFeatures(NamedTuple):

@@ -76,7 +76,7 @@ class Method(nn.Module, ABC):
     takes_neighbors: ClassVar[bool] = True
     joins_plain_views: ClassVar[bool] = False
     supervised: ClassVar[bool] = False
-    signs: ClassVar[Signs] = Signs()
+    signs: Signs = Signs()
 
     @property
     def backbone(self) -> nn.Module:

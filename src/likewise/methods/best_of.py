@@ -73,8 +73,8 @@ class BestOf(Method):
         # a head that breaks takes no other with it
         total = torch.where(losses.isfinite(), losses, 0.0).sum()
         # which head it is stays on the device: to ask would make a GPU wait
-        best = self._best(self._new_losses)
-        shown = {name: torch.stack([output[name].detach() for output in outputs])[best] for name in outputs[0]}
+        best = self._best(self._new_losses)[None]
+        shown = {name: _one_of([output[name].detach() for output in outputs], best) for name in outputs[0]}
         return shown | {"loss": total - total.detach() + shown["loss"]}
 
     @torch.no_grad()
@@ -116,3 +116,8 @@ class BestOf(Method):
 
     def inference_state(self) -> dict[str, Any]:
         return self.result().inference_state()
+
+
+def _one_of(values: list[Tensor], place: Tensor) -> Tensor:
+    """The value at a place that stands on the device; an index would be asked for by the processor."""
+    return torch.stack(values).index_select(0, place)[0]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from likewise.methods.base import Method, Parts
+from likewise.methods.base import Method, Parts, Signs
 from likewise.methods.frames import Encoder, FrameConfig, build_frame
 from likewise.objectives import sinkhorn, target_cross_entropy
 
@@ -60,6 +60,8 @@ class CDC(Method):
         self.config, self.num_clusters = config, num_clusters
         self.encoder = Encoder(backbone, num_features, num_clusters, config)
         self.frame = build_frame(self.encoder, config, num_clusters)
+        if not config.contrastive_weight:
+            self.signs = Signs(contrastive_term="")  # a loss without weight need not fall
 
     @classmethod
     def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,13 @@ class Supervised(Method):
     encoder: ClusterHead
     takes_neighbors = False
     supervised = True
-    signs = Signs(contrastive_term="", uniform_term="loss", stuck="A lower learning rate helps")
+    signs = Signs(
+        contrastive_term="",
+        uniform_term="loss",
+        collapsed="Most images may have the same label",
+        empty="There may be fewer classes than -k asks for",
+        stuck="A lower learning rate helps",
+    )
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: MethodConfig) -> None:
         super().__init__()

@@ -151,7 +151,12 @@ BACKBONES: dict[str, tuple[Callable[[str, int, int], Built], str]] = {
 
 
 def build_backbone(
-    name: str, weights: str = "none", channels: int = 3, size: int = 224, small_stem: bool = False
+    name: str,
+    weights: str = "none",
+    channels: int = 3,
+    size: int = 224,
+    small_stem: bool = False,
+    view_size: int = 0,
 ) -> Backbone:
     """A backbone by name.
 
@@ -161,6 +166,7 @@ def build_backbone(
         channels: Channels of the images, 1 or 3.
         size: Side of the images in pixels.
         small_stem: Give a ResNet a 3x3 stem without pooling, as is usual from scratch up to 64 px.
+        view_size: Side of augmented views, where that is another.
 
     Raises:
         InputError: If the name or the file is not usable.
@@ -179,7 +185,8 @@ def build_backbone(
     if from_file:
         load_into(built.network, read_weights(weights), weights)
         built = built._replace(track="unknown")
-    return _tried(Backbone(built, channels), name, channels, size)
+    backbone = _tried(Backbone(built, channels), name, channels, size)
+    return _tried(backbone, name, channels, view_size) if view_size not in (0, size) else backbone
 
 
 def check_backbone(name: str, weights: str) -> None:
@@ -201,7 +208,7 @@ def _tried(backbone: Backbone, name: str, channels: int, size: int) -> Backbone:
             features = backbone.eval()(torch.zeros(2, channels, size, size))
     except Exception as error:
         raise InputError(
-            f"{name} cannot take images of {size} px ({first_line(error)}); choose another --image-size or --backbone."
+            f"{name} cannot take images of {size} px ({first_line(error)}); choose another size or --backbone."
         ) from error
     if features.ndim != 2:
         raise InputError(f"{name} gives features of shape {tuple(features.shape[1:])}, not a vector; choose another.")

@@ -74,7 +74,11 @@ def knowledge(metrics: dict[str, Any], maps: PartMaps | None, assignments: Assig
     analysis = table(metrics.get("analysis"))
     probes = _probes(analysis)
     similarity = table(analysis.get("similarity"))
-    similarities = [made for part in ("categorical", "instance") if (made := _similarity(part, similarity))]
+    # the paper's figures are of its own method
+    published = PUBLISHED if text(metrics.get("method"), 40).startswith("CDC") else {}
+    similarities = [
+        made for part in ("categorical", "instance") if (made := _similarity(part, similarity, published.get(part, {})))
+    ]
     temperature, curves = _temperature(table(analysis.get("temperature")))
     drawn = [] if maps is None else _maps(maps, assignments)
     if not (probes or similarities or temperature or drawn):
@@ -122,7 +126,7 @@ def _leakage(analysis: dict[str, Any]) -> str:
     )
 
 
-def _similarity(part: str, similarity: dict[str, Any]) -> Similarity | None:
+def _similarity(part: str, similarity: dict[str, Any], published: dict[str, tuple[float, float]]) -> Similarity | None:
     rows = [table(row) for row in items(similarity.get(part))[:8]]
     histograms = [_shares(row.get("histogram")) for row in rows]
     kept = [(row, shares) for row, shares in zip(rows, histograms, strict=True) if shares]
@@ -132,8 +136,8 @@ def _similarity(part: str, similarity: dict[str, Any]) -> Similarity | None:
     figures = []
     for colour, (row, _) in enumerate(kept):
         kind = text(row.get("kind"), 40)
-        published = PUBLISHED[part].get(kind)
-        figures.append((colour, _KINDS.get(kind, kind), _spread(row), _figures(*published) if published else "-"))
+        paper = published.get(kind)
+        figures.append((colour, _KINDS.get(kind, kind), _spread(row), _figures(*paper) if paper else "-"))
     return Similarity(
         title=_PARTS[part],
         plot=Plot(

@@ -1,5 +1,6 @@
 """How large the clusters are and how sure their images: the geometry of two bar charts."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 230, 40, 36, 12
 
 @dataclass(frozen=True)
 class Bar:
-    """One cluster's bar: all of its images, and the part of them with confidence above `SURE`."""
+    """One cluster's bar: all of its images, and the part of them that are sure."""
 
     cluster: int
     colour: int
@@ -54,9 +55,10 @@ class Columns:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the section shows: rows for few clusters, thin columns for many."""
+    """What the section shows: rows for few clusters, thin columns for many; `sure` is where a sure image begins."""
 
     rows: list[Bar]
+    sure: str
     columns: Columns | None
     balanced: float
     balanced_words: str
@@ -68,7 +70,8 @@ def cluster_sizes(assignments: Assignments) -> Sizes:
     confidence = certain(assignments)
     num_clusters = assignments.num_clusters
     sizes = np.bincount(assignments.clusters, minlength=num_clusters)
-    sure = np.bincount(assignments.clusters[confidence > SURE], minlength=num_clusters)
+    threshold = sure_above(confidence)
+    sure = np.bincount(assignments.clusters[confidence > threshold], minlength=num_clusters)
     balanced = len(assignments) / num_clusters
     few = num_clusters <= MOST_ROWS
     longest = 1.04 * max(float(sizes.max()), balanced)
@@ -85,11 +88,25 @@ def cluster_sizes(assignments: Assignments) -> Sizes:
     ]
     return Sizes(
         rows=rows,
+        sure=f"{threshold:g}",
         columns=None if few else _by_size(sizes, balanced),
         balanced=round(100 * balanced / longest, 2),
         balanced_words=f"{balanced:,.1f}".removesuffix(".0"),
         histogram=_histogram(confidence),
     )
+
+
+def sure_above(confidence: np.ndarray) -> float:
+    """The confidence above which an image counts as sure: `SURE`, or that share of the largest one if none is so sure.
+
+    A temperature can keep all confidences low, and bars without any sure image would say that the groups are bad.
+
+    Example:
+        >>> sure_above(np.array([0.2, 0.95])), sure_above(np.array([0.2, 0.61]))
+        (0.9, 0.54)
+    """
+    largest = float(confidence.max())
+    return SURE if largest > SURE else math.floor(100 * SURE * largest) / 100
 
 
 def _by_size(sizes: np.ndarray, balanced: float) -> Columns:

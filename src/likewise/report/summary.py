@@ -18,6 +18,7 @@ _PRETRAINED = (
     "The backbone was trained with labels (ImageNet): this is not an unsupervised result. "
     "Compare it only with others that started from such a backbone."
 )
+_SUPERVISED = "The labels of these images were trained with: this is an upper bound for others, and not a clustering."
 _UNKNOWN = (
     "Whether the weights of the backbone were trained with labels is not known; "
     "if they were, this is not an unsupervised result."
@@ -60,7 +61,7 @@ def summary(
 def _notice(metrics: dict[str, Any]) -> str:
     if metrics.get("label_pretrained") is True:
         return _PRETRAINED
-    return _UNKNOWN if metrics.get("track") == "unknown" else ""
+    return {"unknown": _UNKNOWN, "supervised": _SUPERVISED}.get(text(metrics.get("track"), 40), "")
 
 
 def _sentence(assignments: Assignments, num_skipped: int) -> str:

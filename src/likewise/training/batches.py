@@ -117,6 +117,8 @@ class ImageBatches:
 class LabelledBatches:
     """The batches of others with the labels of their images, for an upper bound.
 
+    Where images are decoded in every epoch and one can no longer be read, the one that stands in for it has its label.
+
     Args:
         batches: Without neighbours.
         labels: Of all their images, in their order.

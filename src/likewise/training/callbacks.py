@@ -22,6 +22,7 @@ from likewise.training.plan import Plan
 LOG_EVERY = 10  # steps
 CHECKPOINT_EVERY = 5.0  # seconds at least between two checkpoints, for epochs that are shorter than writing one
 CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints takes
+CHECKPOINT_AT_LEAST_EVERY = 300.0  # seconds, however long writing takes
 OBSERVATIONS = 10  # in a training that is observed
 CALIBRATION_STEPS = 40  # after the warm-up, a budget in minutes becomes a number of steps
 
@@ -43,7 +44,7 @@ class AtomicCheckpoints(CheckpointIO):
 
 
 class EpochCheckpoint(L.Callback):
-    """Writes `last.ckpt` at the end of every epoch, or of every leg of a long one."""
+    """Writes `last.ckpt` at the end of an epoch, or of a leg of a long one, unless the last is only seconds old."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,7 +57,8 @@ class EpochCheckpoint(L.Callback):
             start = time.monotonic()
             trainer.save_checkpoint(self.path)
             self._written = time.monotonic()
-            self._pause = max(CHECKPOINT_EVERY, (self._written - start) / CHECKPOINT_SHARE)
+            pause = max(CHECKPOINT_EVERY, (self._written - start) / CHECKPOINT_SHARE)
+            self._pause = min(pause, CHECKPOINT_AT_LEAST_EVERY)
 
 
 class Budget(L.Callback):

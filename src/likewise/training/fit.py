@@ -94,8 +94,7 @@ class MethodTraining(L.LightningModule):
 
     @property
     def _replays(self) -> bool:
-        # gradients of several processes meet in `backward`
-        return wanted() and self.device.type == "cuda" and world_size() == 1
+        return wanted() and self.device.type == "cuda"
 
     def _learn(self, *views: Tensor) -> dict[str, Tensor]:
         """A training step and its gradients, as they are recorded for a replay."""
@@ -225,5 +224,5 @@ def _fit(trainer: L.Trainer, module: MethodTraining, checkpoint: Path | None, fo
 
 def _interrupted(folder: Path) -> Interrupted:
     return Interrupted(
-        f"stopped; continue from the last epoch with: likewise cluster --resume -o {shlex.quote(str(folder))}"
+        f"stopped; continue from the last checkpoint with: likewise cluster --resume -o {shlex.quote(str(folder))}"
     )

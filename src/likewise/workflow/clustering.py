@@ -104,12 +104,15 @@ def cluster(
     wait()  # else one process finds what a faster one has begun to write
     method_config(recipe)
     stage_config(recipe)
-    if METHODS[recipe.method.name][0].supervised != (labels is not None):
+    supervised = METHODS[recipe.method.name][0].supervised
+    if supervised and labels is None:
         raise InputError(
             f"{recipe.method.name} learns from labels, which only a comparison has: likewise benchmark clustering "
             f"--methods {recipe.method.name}. To group images without labels, choose cdc."
         )
     source = open_source(data)
+    if labels is not None and not (supervised and len(labels) == len(source)):
+        raise InputError("labels are for a method that learns from them, and one for each image.")
     # what is sure to fail should do so before thousands of images are decoded
     check_counts(recipe, len(source))
     recipe = with_model(recipe, source)
@@ -126,7 +129,7 @@ def cluster(
     if start is not None:
         start_from(network, start.model_file, whole=bool(recipe.stage.name))
     if labels is not None:
-        network.track = "labels"
+        network.track = "supervised"
     _warn_of_labels(network.track)
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
@@ -196,6 +199,8 @@ def _network_words(recipe: Recipe) -> str:
 def _warn_of_labels(track: str) -> None:
     if track == "labels":
         say("note: the backbone's weights were trained with labels; the result is not unsupervised, and is marked so")
+    elif track == "supervised":
+        say("note: this training sees the labels of the images; the result is an upper bound, and is marked so")
     elif track == "unknown":
         say("note: whether the backbone's weights saw labels is not known; the result is marked so")
 
