@@ -11,25 +11,43 @@ from processes import WORLD, together
 from torch import Tensor, nn
 
 from likewise.config import Recipe
-from likewise.methods import CDC, CDCConfig, Method
+from likewise.methods import CDC, METHODS, BestOf, CDCConfig, Method, SelfLabel, SelfLabelConfig
 from likewise.ranks import agreed, gather, rank, world_size
 
 BATCH = 12
 FRAMES = ["in-batch", "moco-v2", "moco-v3"]
+OTHERS = ["simclr", "moco-v2 alone", "scan", "center", "supervised", "self-label", "best-of"]
+SMALL = {"hidden_dim": 16, "instance_dim": 8, "projection_dim": 8, "queue_size": 30, "reseed": True}
 
 
-def _method(frame: str) -> Method:
-    torch.manual_seed(0)
-    backbone = nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.Tanh())
+def _cdc(frame: str, seed: int = 0) -> CDC:
+    torch.manual_seed(seed)
     config = CDCConfig(frame=frame, hidden_dim=16, instance_dim=8, queue_size=30)  # type: ignore[arg-type]
+    return CDC(nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.Tanh()), 12, 3, config)
+
+
+def _method(name: str) -> Method:
     # in evaluation mode batch norm is the same for every cut of a batch, as synchronised batch norm is on GPUs
-    return CDC(backbone, 12, 3, config).double().eval()
+    return _trainable(name).double().eval()
 
 
-def _views() -> tuple[Tensor, Tensor]:
+def _trainable(name: str) -> Method:
+    if name in FRAMES:
+        return _cdc(name)
+    if name == "self-label":
+        return SelfLabel(_cdc("in-batch"), SelfLabelConfig(threshold=0.4))
+    if name == "best-of":
+        return BestOf([_cdc("in-batch", seed) for seed in range(2)])
+    torch.manual_seed(0)
+    build = METHODS[name.removesuffix(" alone")][0]
+    settings = {setting: value for setting, value in SMALL.items() if setting in build.Config.model_fields}
+    return build(nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.Tanh()), 12, 3, build.Config(**settings))
+
+
+def _views(method: Method) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
-    first, second = (torch.rand(BATCH, 3, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    return first, second
+    views = [torch.rand(BATCH, 3, 4, 4, generator=generator, dtype=torch.float64) for _ in method.views]
+    return (*views, torch.arange(BATCH) % 3) if method.supervised else tuple(views)
 
 
 def _step(method: Method, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -45,23 +63,24 @@ def _step(method: Method, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
 
 
 def _train_in_one_of_two(rank: int, folder: Path) -> None:
-    for frame in FRAMES:
+    for name in [*FRAMES, *OTHERS]:
         share = slice(rank * BATCH // WORLD, (rank + 1) * BATCH // WORLD)
-        first, second = _views()
-        torch.save(_step(_method(frame), (first[share], second[share])), folder / f"{frame}-{rank}.pt")
+        method = _method(name)
+        torch.save(_step(method, tuple(view[share] for view in _views(method))), folder / f"{name}-{rank}.pt")
     assert agreed([float(rank), 1.0]) == [0.0, 1.0]
 
 
 def test_two_processes_are_one(tmp_path: Path) -> None:
     together(_train_in_one_of_two, tmp_path)
-    for frame in FRAMES:
-        expected = _step(_method(frame), _views())
-        assert sum(name.startswith("gradient") for name in expected) >= 7
+    for name in [*FRAMES, *OTHERS]:
+        method = _method(name)
+        expected = _step(method, _views(method))
+        assert sum(key.startswith("gradient") for key in expected) >= 4, name
         for process in range(WORLD):
-            found = torch.load(tmp_path / f"{frame}-{process}.pt", weights_only=True)
+            found = torch.load(tmp_path / f"{name}-{process}.pt", weights_only=True)
             assert found.keys() == expected.keys()
-            for name, value in expected.items():
-                torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9, msg=f"{frame} {name}")
+            for key, value in expected.items():
+                torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-9, msg=f"{name} {key}")
 
 
 def _cluster_in_one_of_two(rank: int, folder: Path) -> None:

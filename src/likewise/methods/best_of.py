@@ -69,7 +69,7 @@ class BestOf(Method):
         """
         outputs = [method.training_step(views) for method in self._all()]
         losses = torch.stack([output["loss"] for output in outputs])
-        self._new_losses = losses.detach().float()
+        self._new_losses = losses.detach().to(self.losses.dtype)
         # a head that breaks takes no other with it
         total = torch.where(losses.isfinite(), losses, 0.0).sum()
         # which head it is stays on the device: to ask would make a GPU wait

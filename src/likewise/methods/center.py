@@ -12,6 +12,7 @@ from torch.nn import functional
 from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
 from likewise.methods.kmeans import kmeans_centers
 from likewise.objectives import kl_divergence, log_student_t, nt_xent, target_distribution
+from likewise.objectives.precision import raised
 from likewise.progress import say
 from likewise.ranks import gather
 
@@ -65,9 +66,9 @@ class Encoder(nn.Module):
 
     def of(self, features: Float[Tensor, "B F"]) -> Parts:
         """Logits, which are ln r, and projections of unit length for features."""
-        features = features.float()
+        features = raised(features)
         logits = log_student_t(features, self.centers, self.degrees)
-        return Parts(features, logits, functional.normalize(self.head(features).float(), dim=1))
+        return Parts(features, logits, functional.normalize(raised(self.head(features)), dim=1))
 
 
 class Center(Method):
@@ -186,7 +187,7 @@ class Center(Method):
         return self.encoder.of(features)
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.softmax(logits.float(), dim=1)
+        return torch.softmax(raised(logits), dim=1)
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(2 * batch_size - 1)

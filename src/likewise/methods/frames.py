@@ -15,6 +15,7 @@ from likewise.models.heads import projection_head
 from likewise.models.momentum import MomentumEncoder
 from likewise.models.queue import Queue
 from likewise.objectives import batch_info_nce, info_nce, nt_xent
+from likewise.objectives.precision import raised
 from likewise.ranks import gather
 
 FrameName = Literal["in-batch", "moco-v2", "moco-v3"]
@@ -45,7 +46,7 @@ def split(z: Float[Tensor, "B joint"], num_clusters: int, unit_logits: bool = Tr
         num_clusters: K, how many of them; may be 0.
         unit_logits: Whether the logits are normalised; an ablation of the paper leaves them as they are.
     """
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    z = raised(z)
     logits, projections = z[:, :num_clusters], z[:, num_clusters:]
     logits = functional.normalize(logits, dim=1) if unit_logits else logits
     return Embedding(logits, functional.normalize(projections, dim=1))

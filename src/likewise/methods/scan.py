@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from likewise.methods.base import Method, MethodConfig, Parts, Signs
 from likewise.objectives import assignment_entropy, neighbor_consistency
+from likewise.objectives.precision import raised
 from likewise.ranks import gather
 
 
@@ -79,14 +80,14 @@ class SCAN(Method):
         }
 
     def _logits(self, features: Tensor) -> Tensor:
-        return cast(ClusterHead, self.encoder).head(features).float()
+        return raised(cast(ClusterHead, self.encoder).head(features))
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
         """The instance part is the direction of the features, which the neighbours were found by."""
-        return Parts(features, self._logits(features), functional.normalize(features.float(), dim=1))
+        return Parts(features, self._logits(features), functional.normalize(raised(features), dim=1))
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.softmax(logits.float(), dim=1)
+        return torch.softmax(raised(logits), dim=1)
 
     def chance_loss(self, batch_size: int) -> float:
         """The consistency of uniform assignments; there is no contrastive loss."""

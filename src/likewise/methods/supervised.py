@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
 from likewise.methods.scan import ClusterHead
+from likewise.objectives.precision import raised
 from likewise.ranks import gather
 
 UNLABELLED = -1
@@ -54,17 +55,17 @@ class Supervised(Method):
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         images, labels = views
-        logits = gather(self.encoder.head(self.backbone(images)).float())
+        logits = gather(raised(self.encoder.head(self.backbone(images))))
         labels = gather(labels)
         known = (labels != UNLABELLED).sum().clamp(min=1)  # there may be none in a batch
         loss = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum") / known
         return {"loss": loss, "logits": logits.detach()}
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
-        return Parts(features, self.encoder.head(features).float(), functional.normalize(features.float(), dim=1))
+        return Parts(features, raised(self.encoder.head(features)), functional.normalize(raised(features), dim=1))
 
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.softmax(logits.float(), dim=1)
+        return torch.softmax(raised(logits), dim=1)
 
     def chance_loss(self, batch_size: int) -> float:
         """The cross-entropy of a guess; there is no contrastive loss."""

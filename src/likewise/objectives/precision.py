@@ -31,3 +31,8 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
             return function(*map(raised, args), **{name: raised(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
 
     return wrapper
+
+
+def raised(values: Tensor) -> Tensor:
+    """The same values in at least float32; float64 stays float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -250,6 +250,11 @@ def _prepare(
         return None
     if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
         settle_norms(trained.backbone, store, machine, recipe.training.batch_size, recipe.training.seed)
+        if trained.prepares:
+            say(
+                f"note: {recipe.method.name} starts from the features of an untrained network, which hold hardly "
+                "any groups; from those of a run without clusters it does better (docs/method.md: features first)"
+            )
     if cached is None:
         embedded = embed(network, store, machine)
         rows, features = embedded.rows, embedded.features
