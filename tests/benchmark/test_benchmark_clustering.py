@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from likewise.benchmark import clustering, job
+from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
 from likewise.benchmark.job import STOPPED, Job, Setup, pinned
@@ -86,7 +89,7 @@ def test_stopped_diverged_and_failed_are_told_apart_and_gone_on_with(
         return {**dict.fromkeys(("acc", "nmi", "ari"), 0.5), **original(pixels_of(work))}
 
     monkeypatch.setattr(job, "perform", perform)
-    entries = ablations_named("full,raw-logits")
+    entries = ablations_named("cdc", "full,raw-logits")
     with pytest.raises(RunError, match="stopped"):
         benchmark("Small", setup_of(images), entries, 2, tmp_path / "out")
     assert in_this_process == ["full/0", "raw-logits/0", "full/1"]
@@ -162,8 +165,8 @@ def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_pat
 
 @pytest.mark.parametrize("test", [False, True])
 def test_ablations_have_a_linear_probe(images: Path, tmp_path: Path, in_this_process: list[str], test: bool) -> None:
-    setup = pinned(setup_of(images, test=str(images) if test else None))
-    summary = benchmark("Small", setup, ablations_named("full"), 1, tmp_path / "out")
+    setup = pinned(setup_of(images, test=str(images) if test else None), "cdc")
+    summary = benchmark("Small", setup, ablations_named("cdc", "full"), 1, tmp_path / "out")
     (run,) = summary["runs"]
     assert run["status"] == "done"
     assert 0.5 < run["linear"] <= 1
@@ -177,3 +180,23 @@ def test_every_kind_of_entry_runs(names: str, images: Path, tmp_path: Path, in_t
     settings = easier if "self-label" in names else QUICK
     summary = benchmark("Small", setup_of(images, settings=settings), entries_named(names), 1, tmp_path / "out")
     assert [run["status"] for run in summary["runs"]] == ["done"], summary["runs"]
+
+
+def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    common = ["--data", str(images), "--labels", "source", "-k", "2", "--epochs", "1", "--seeds", "1"]
+    common += [word for setting in QUICK for word in ("--set", setting)]
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, [*words, *common])
+
+    done = run("clustering", "--methods", "kmeans-pixels", "-o", str(tmp_path / "one"))
+    assert done.exit_code == 0, done.output
+    assert "| kmeans-pixels | 1.000 |" in done.output
+    done = run("ablation", "--method", "center", "--switches", "no-anchor", "-o", str(tmp_path / "two"))
+    assert done.exit_code == 0, done.output
+    assert "| no-anchor |" in done.output
+    setup = json.loads((tmp_path / "two" / "benchmark.json").read_text())
+    assert setup["given"]["method.settings.anchor_weight"] == 0.1
+    assert in_this_process == ["kmeans-pixels/0", "no-anchor/0"]
+    both = run("clustering", "--minutes", "1", "-o", str(tmp_path / "three"))
+    assert isinstance(both.exception, InputError)

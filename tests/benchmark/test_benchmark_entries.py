@@ -11,7 +11,8 @@ from likewise.defaults import with_model
 from likewise.errors import InputError
 from likewise.recipe_book import make_recipe
 
-EVERY = [*ENTRIES.values(), *ABLATIONS.values()]
+EVERY_ABLATION = [(method, entry) for method, entries in ABLATIONS.items() for entry in entries.values()]
+EVERY = [*ENTRIES.values(), *(entry for _, entry in EVERY_ABLATION)]
 
 
 @pytest.mark.parametrize("entry", EVERY, ids=lambda entry: entry.name)
@@ -44,13 +45,15 @@ def test_what_is_not_there():
     with pytest.raises(InputError, match="which methods"):
         entries_named(" , ")
     with pytest.raises(InputError, match="Did you mean 'full'"):
-        ablations_named("ful")
+        ablations_named("cdc", "ful")
+    with pytest.raises(InputError, match="method with ablations"):
+        ablations_named("simclr", None)
 
 
 def test_a_list_names_each_once():
     assert [entry.name for entry in entries_named("cdc, scan,cdc")] == ["cdc", "scan"]
-    assert [entry.name for entry in ablations_named("no-infonce,full")] == ["no-infonce", "full"]
-    assert len(ablations_named(None)) == len(ABLATIONS)
+    assert [entry.name for entry in ablations_named("cdc", "no-infonce,full")] == ["no-infonce", "full"]
+    assert len(ablations_named("center", None)) == len(ABLATIONS["center"])
 
 
 def test_on_a_frozen_backbone_nothing_is_spent_on_features():
@@ -62,16 +65,17 @@ def test_on_a_frozen_backbone_nothing_is_spent_on_features():
     assert entry_named("cdc").on(frozen=True) == entry_named("cdc")
 
 
-@pytest.mark.parametrize("entry", ABLATIONS.values(), ids=ABLATIONS)
-def test_a_row_differs_in_what_it_names_alone(entry, tmp_path):
+@pytest.mark.parametrize(("method", "entry"), EVERY_ABLATION, ids=lambda value: getattr(value, "name", value))
+def test_a_row_differs_in_what_it_names_alone(method, entry, tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((64, 16, 16), np.uint8))
-    setup = pinned(Setup(str(tmp_path / "images.npy"), "source", 10, settings=("method.settings.temperature=0.4",)))
+    common = ("method.settings.temperature=0.4",)
+    setup = pinned(Setup(str(tmp_path / "images.npy"), "source", 10, settings=common), method)
 
     def settings(entry):
-        recipe = stage_recipe(Job(setup, entry, 0, tmp_path), entry.stages[0], None)
+        recipe = stage_recipe(Job(setup, entry, 0, tmp_path), entry.stages[-1], None)
         return with_model(recipe, open_source(setup.data)).method.settings
 
-    full, changed = settings(ABLATIONS["full"]), settings(entry)
-    named = {setting.partition("=")[0].removeprefix("method.settings.") for setting in entry.stages[0].settings[1:]}
+    full, changed = settings(ABLATIONS[method]["full"]), settings(entry)
+    named = {setting.partition("=")[0].removeprefix("method.settings.") for setting in entry.stages[-1].settings[1:]}
     assert full["temperature"] == 0.4
     assert {name for name in full | changed if full.get(name) != changed.get(name)} == named

@@ -73,6 +73,7 @@ def ablation(
     data: DataOption,
     labels: LabelsOption,
     clusters: ClustersOption,
+    method: Annotated[str, typer.Option(help="Of which method: cdc or center.")] = "cdc",
     switches: Annotated[str | None, typer.Option(help="Which, with commas (default: all).")] = None,
     test: TestOption = None,
     minutes: MinutesOption = None,
@@ -84,7 +85,7 @@ def ablation(
     batch_size: BatchOption = None,
     setting: SetOption = None,
 ) -> None:
-    """CDC without one of its parts, or with another setting, at a time, beside the figures of its paper.
+    """A method without one of its parts, or with another setting, at a time; CDC beside the figures of its paper.
 
     Example: `likewise benchmark ablation --data photos --labels folders -k 10 --minutes 10 -o ablation`
     """
@@ -92,7 +93,8 @@ def ablation(
     from likewise.benchmark.job import pinned
 
     setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
-    _compare("Ablations of CDC", pinned(setup), ablations_named(switches), seeds, out)
+    entries = ablations_named(method, switches)
+    _compare(f"Ablations of {method}", pinned(setup, method), entries, seeds, out)
 
 
 def _setup(

@@ -96,13 +96,23 @@ ENTRIES = {entry.name: entry for entry in _ENTRIES}
 """What `likewise benchmark clustering` compares, by name."""
 
 
+def _settings(*settings: str) -> tuple[str, ...]:
+    return tuple(f"method.settings.{setting}" for setting in settings)
+
+
 def _ablation(name: str, about: str, *settings: str, paper: tuple[str, str] = ("", "")) -> Entry:
-    changes = tuple(f"method.settings.{setting}" for setting in settings)
-    stages = (Stage(1.0, ("method.name=cdc", *changes)),)
+    stages = (Stage(1.0, ("method.name=cdc", *_settings(*settings))),)
     return Entry(name, about, stages, published=paper[0], published_linear=paper[1], probed=True)
 
 
-_ABLATIONS = (
+def _center_ablation(name: str, about: str, *settings: str) -> Entry:
+    """Once there are features, which are the same for all."""
+    first, last = CENTER_STAGES
+    changed = replace(last, settings=(*last.settings, *_settings(*settings)))
+    return Entry(name, about, (first, changed), (replace(changed, share=1.0),), probed=True)
+
+
+_CDC_ABLATIONS = (
     _ablation("full", "CDC as it is", paper=(".830", ".888")),
     _ablation("no-equipartition", "targets are not balanced", "equipartition=false", paper=(".273", ".860")),
     _ablation("raw-logits", "z_c is not normalised", "unit_logits=false", paper=("diverged", "diverged")),
@@ -118,8 +128,22 @@ _ABLATIONS = (
     _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
     _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
 )
-ABLATIONS = {entry.name: entry for entry in _ABLATIONS}
-"""The switches of CDC, with what its paper reports for CIFAR-10 after 1,200 epochs: accuracy, and of a linear probe."""
+_CENTER_ABLATIONS = (
+    _center_ablation("full", "cluster centres as they are"),
+    _center_ablation("no-instance", "alpha = 0: no instance loss", "instance_weight=0"),
+    _center_ablation("no-clustering", "beta = 0: no clustering loss", "clustering_weight=0"),
+    _center_ablation("no-anchor", "gamma = 0: no anchor loss", "anchor_weight=0"),
+    _center_ablation("full-anchor", "gamma = 1, as published", "anchor_weight=1"),
+    _center_ablation("instance-only", "alpha alone, as SimCLR", "clustering_weight=0", "anchor_weight=0"),
+    _center_ablation("plain-views", "all three views are plain", "views=plain"),
+    _center_ablation("augmented-views", "all three views are augmented", "views=augmented"),
+)
+ABLATIONS = {
+    method: {entry.name: entry for entry in entries}
+    for method, entries in (("cdc", _CDC_ABLATIONS), ("center", _CENTER_ABLATIONS))
+}
+"""The switches of each method, by its name. With those of CDC stands what its paper reports for CIFAR-10 after 1,200
+epochs: accuracy, and that of a linear probe."""
 
 
 def entry_named(name: str) -> Entry:
@@ -171,10 +195,17 @@ def _then_self_label(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     return *before, Stage(SELF_LABEL_SHARE, (*stages[-1].settings, *named, "stage.name=self-label"))
 
 
-def ablations_named(names: str | None) -> list[Entry]:
-    """The ablations of a list such as `"full,no-infonce"`; all of them for None."""
-    wanted: Iterable[str] = ABLATIONS if names is None else dict.fromkeys(part.strip() for part in names.split(","))
+def ablations_named(method: str, names: str | None) -> list[Entry]:
+    """The ablations of a method in a list such as `"full,no-infonce"`; all of them for None.
+
+    Raises:
+        InputError: If one of them does not exist, or there are none of the method.
+    """
+    if method not in ABLATIONS:
+        raise unknown_name("method with ablations", method, ABLATIONS)
+    own = ABLATIONS[method]
+    wanted: Iterable[str] = own if names is None else dict.fromkeys(part.strip() for part in names.split(","))
     for name in wanted:
-        if name not in ABLATIONS:
-            raise unknown_name("ablation", name, ABLATIONS)
-    return [ABLATIONS[name] for name in wanted]
+        if name not in own:
+            raise unknown_name("ablation", name, own)
+    return [own[name] for name in wanted]

@@ -111,20 +111,20 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
     return make_recipe(None, given, [*setup.settings, *stage.settings])
 
 
-def decided(setup: Setup) -> Recipe:
-    """What the images and the settings that all share make of CDC's recipe, its length aside."""
-    given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": "cdc"}
+def decided(setup: Setup, method: str = "cdc") -> Recipe:
+    """What the images and the settings that all share make of a method's recipe, its length aside."""
+    given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": method}
     recipe, source = make_recipe(None, given, list(setup.settings)), open_source(setup.data)
     check_counts(recipe, len(source))
     return with_model(recipe, source)
 
 
-def pinned(setup: Setup) -> Setup:
-    """The setup with all settings of CDC named, so that rows differ in those alone that they name.
+def pinned(setup: Setup, method: str) -> Setup:
+    """The setup with all settings of a method named, so that rows differ in those alone that they name.
 
     Otherwise a setting that is chosen by another one, such as epsilon by t2, would change along with it.
     """
-    settings = decided(setup).method.settings
+    settings = decided(setup, method).method.settings
     return replace(setup, given=setup.given | {f"method.settings.{name}": value for name, value in settings.items()})
 
 
