@@ -5,7 +5,8 @@
 RUN is a run directory with a timm backbone, FOLDER holds images in one folder a class. Each turn starts from the files
 and ends with the cluster of every image. The plain loop is what one writes by hand: torchvision's transforms in a
 DataLoader, the network of the run in fp32, argmax. "Same cluster" is the share of images that the run's network puts
-into the same cluster in fp32, without any change, from the same pixels.
+into the same cluster in fp32, without any change, from the same pixels. A second table leaves out the reading of files:
+from pixels in memory to features and clusters.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from turns import Side, Work, finish, take_turns
+from turns import Side, Turns, Work, finish, take_turns
 
 BATCH = 32  # at which the plain loop is at its fastest on two cores; likewise chooses for itself
 
@@ -42,14 +43,13 @@ def loop_side(run: Path, folder: Path) -> Work:
 
 def likewise_side(run: Path, folder: Path, precision: str) -> Work:
     """`likewise assign`; a turn returns the share of images in the same cluster as the unchanged network."""
-    from likewise.data import load_images, open_source
     from likewise.runs import RunDirectory
     from likewise.views import plain_view
     from likewise.workflow import assign
 
-    recipe, network, _ = _opened(run)
+    _, network, _ = _opened(run)
     network.eval()
-    store = load_images(open_source(folder), recipe.data.image_size, memory_bytes=2**36, channels=recipe.data.channels)
+    store = _store(run, folder)
     with torch.inference_mode():
         logits = [network.parts(plain_view(images)).logits for _, images in store.batches(BATCH)]
     expected = torch.cat(logits).argmax(dim=1).numpy()
@@ -60,6 +60,43 @@ def likewise_side(run: Path, folder: Path, precision: str) -> Work:
         return float(np.mean(found == expected))
 
     return turn
+
+
+def memory_loop_side(run: Path, folder: Path) -> Work:
+    """The network of the run over batches of pixels that are in memory, in fp32."""
+    from likewise.views import plain_view
+
+    _, network, _ = _opened(run)
+    store = _store(run, folder)
+    network.eval()
+
+    def turn() -> None:
+        with torch.inference_mode():
+            for _, images in store.batches(BATCH):
+                network.parts(plain_view(images))
+
+    return turn
+
+
+def embedding_side(run: Path, folder: Path, precision: str) -> Work:
+    """`likewise.inference.embed` over the same pixels."""
+    from likewise.inference import embed
+    from likewise.training.machine import choose_machine
+
+    _, network, _ = _opened(run)
+    store, machine = _store(run, folder), choose_machine(precision, compile=False)
+
+    def turn() -> None:
+        embed(network, store, machine)
+
+    return turn
+
+
+def _store(run: Path, folder: Path) -> Any:
+    from likewise.data import load_images, open_source
+
+    recipe, _, _ = _opened(run)
+    return load_images(open_source(folder), recipe.data.image_size, memory_bytes=2**36, channels=recipe.data.channels)
 
 
 def _opened(run: Path) -> Any:
@@ -77,15 +114,35 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
     args = parser.parse_args()
-    sides = {
-        "plain loop, fp32": Side(loop_side, (args.run, args.folder)),
-        "likewise assign, fp32": Side(likewise_side, (args.run, args.folder, "fp32")),
-        "likewise assign, as it chooses": Side(likewise_side, (args.run, args.folder, "auto")),
+    work = (args.run, args.folder)
+    tables = {
+        "assignment": (
+            "files to clusters",
+            {
+                "plain loop, fp32": Side(loop_side, work),
+                "likewise assign, fp32": Side(likewise_side, (*work, "fp32")),
+                "likewise assign, as it chooses": Side(likewise_side, (*work, "auto")),
+            },
+        ),
+        "embedding": (
+            "pixels in memory to features and clusters",
+            {
+                "plain loop, fp32": Side(memory_loop_side, work),
+                "likewise embed, fp32": Side(embedding_side, (*work, "fp32")),
+                "likewise embed, bf16": Side(embedding_side, (*work, "bf16")),
+            },
+        ),
     }
-    results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
     count = sum(path.is_file() for path in args.folder.rglob("*"))
+    for table, (words, sides) in tables.items():
+        results = take_turns(sides, args.rounds, lambda said: print(said, file=sys.stderr, flush=True))
+        notes = f"{count:,} images, medians of {args.rounds} turns, {words}."
+        finish(table, _rows(results, count), notes, args.out)
+
+
+def _rows(results: dict[str, Turns], count: int) -> list[dict[str, object]]:
     first = next(iter(results.values()))
-    rows: list[dict[str, object]] = [
+    return [
         {
             "side": name,
             "images/s": round(count / turns.median),
@@ -95,7 +152,6 @@ def main() -> None:
         }
         for name, turns in results.items()
     ]
-    finish("assignment", rows, f"{count:,} images, medians of {args.rounds} turns, files to clusters.", args.out)
 
 
 if __name__ == "__main__":
