@@ -1,6 +1,6 @@
 """Heads on cached features of ImageNet's size: what an epoch costs in time and memory, at three sizes.
 
-    python benchmarks/scale.py [--images 1280000] [--steps 60] [--batch 4096] [--frame in-batch] [--folder /tmp]
+    python benchmarks/scale.py [--images 1280000] [--steps 60] [--batch 4096] [--frame in-batch] [--folder FOLDER]
 
 CDC with 1,000 clusters and 256 instance dimensions trains on features of 2,048 numbers, two cached views in 16 bits, at
 a tenth, a third and all of the images. The features are drawn: 1,000 components, within a component noise of 64

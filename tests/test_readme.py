@@ -49,7 +49,7 @@ def test_the_commands_work_in_their_order(place: Path, monkeypatch: pytest.Monke
 def test_the_python_works(place: Path) -> None:
     code = blocks("python").replace("minutes=5", "epochs=1, settings={'method.settings.hidden_dim': 32}")
     exec(compile(code, "README.md", "exec"), {})
-    assert (place / "run" / "model.safetensors").is_file()
+    assert (place / "saved-run" / "model.safetensors").is_file()
 
 
 def test_the_targets_exist() -> None:

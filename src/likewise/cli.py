@@ -31,7 +31,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")]
 MinutesOption = Annotated[float | None, typer.Option(help="Train for about this long.")]
 EpochsOption = Annotated[float | None, typer.Option(help="Train for this many passes instead.")]
-ViewsOption = Annotated[str | None, typer.Option(help="See `likewise list views` (default: from the images).")]
+ViewsOption = Annotated[str | None, typer.Option(help="See `likewise list views` (default: by image size, frozen backbone or stage).")]
 SeedOption = Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")]
 SetOption = Annotated[
     list[str] | None,
@@ -80,7 +80,7 @@ def cluster(
     method: Annotated[str | None, typer.Option(help="See `likewise list methods`.")] = None,
     views: ViewsOption = None,
     recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels (default: from the images).")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels (default: 224 with weights, else the images' own, at most 96).")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a training step.")] = None,
     seed: SeedOption = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
@@ -385,7 +385,7 @@ def demo(
         return
     if not run.is_complete:
         recipe = make_recipe("fashion-mnist-demo", {"training.minutes": minutes, "training.seed": seed}, [])
-        _cluster(recipe, "fashion-mnist-5k", run) if not run.is_started else _resume(run)
+        _cluster(recipe, "fashion-mnist-5k", run) if not run.is_started else _resume(run, [])
     evaluate(out, "source")
 
 

@@ -169,7 +169,7 @@ def check_counts(recipe: Recipe, num_images: int) -> None:
     if batch > num_images:
         raise InputError(
             f"a batch of {batch:,} is larger than the set of {num_images:,} images; "
-            f"choose --batch-size {num_images} or less."
+            f"choose {num_images} or less: --set training.batch_size={num_images}."
         )
     if 0 < batch < 4:
-        raise InputError(f"a batch of {batch} has too few negatives to learn from; choose --batch-size 4 or more.")
+        raise InputError(f"a batch of {batch} has too few negatives to learn from; choose 4 or more: --set training.batch_size=4.")

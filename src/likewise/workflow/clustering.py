@@ -179,7 +179,7 @@ def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore, resume: bo
     if recipe.training.batch_size % world_size():
         raise InputError(
             f"a batch of {recipe.training.batch_size} cannot be shared equally by {world_size()} processes; "
-            "choose a --batch-size that can."
+            "choose a training.batch_size that can."
         )
     data, digest = recipe.data, source.digest()
     if resume and data.digest != digest:
