@@ -148,7 +148,7 @@ def test_a_strangers_table_reaches_nothing_outside(
     assert export_folders(run, tmp_path / "to", mode) == 1  # type: ignore[arg-type]
     assert set(files(tmp_path / "to")) == {"cluster_0/b.png"}
     assert {place: content for place, content in files(tmp_path).items() if not place.startswith("to/")} == before
-    assert "11 images are no longer where they were and were left out" in capsys.readouterr().err
+    assert "11 images are no longer where they were, or are none, and were left out" in capsys.readouterr().err
 
 
 def test_missing_files_are_counted(
@@ -209,3 +209,12 @@ def test_csv_and_folders_at_once(run: RunDirectory, tmp_path: Path, capsys: pyte
 def test_export_to_nowhere(run: RunDirectory) -> None:
     with pytest.raises(InputError, match="Give --to FOLDER, --csv FILE, or both"):
         cli.export(run.path)
+
+
+def test_a_strangers_list_exports_images_alone_and_each_once(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    names = [str(tmp_path / "key"), str(images / "b.png")]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    run = new_run(tmp_path / "run", tmp_path / "list.txt", [*names, names[1], names[1]], [0] * 4)
+    assert export_folders(run, tmp_path / "to") == 1
+    assert [Path(place).name for place in files(tmp_path / "to")] == ["b.png"]

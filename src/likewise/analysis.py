@@ -126,7 +126,7 @@ def _material(run: RunDirectory, labels: str | None, data: object | None) -> "Ma
     run.require_complete()
     recipe, table = Recipe.read(run.recipe_file), run.assignments()
     method_config(recipe)  # a stranger's recipe may name a method that there is not
-    parts = {part: np.asarray(run.features(part)) for part in FEATURES}
+    parts = {part: np.asarray(run.features(part, len(table))) for part in FEATURES}
     source = None if data is None else open_source(data)
     # labels first: what is wrong with them should be said before any image is read
     own_classes, classes = _classes(recipe, table.names, source, labels) if labels else ({}, {})

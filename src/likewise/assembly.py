@@ -170,11 +170,16 @@ def load_network(recipe: Recipe, path: Path) -> Network:
     """
     bare = recipe.model_copy(deep=True)
     bare.model.weights = "none"  # all weights are in the run's own file
+    method_config(bare)
+    if bare.method.num_clusters < 2:
+        raise InputError(f"recipe.toml beside {path} asks for {bare.method.num_clusters} clusters; it is damaged.")
     network = build_network(bare)
     state, network.track = _read_weights(path)
     own = network.inference_state()
     if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
         raise InputError(f"the weights in {path} are not those of the network that recipe.toml beside it describes.")
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+        raise InputError(f"some of the weights in {path} are no numbers; the run directory is damaged.")
     network.load_state_dict(state, strict=False)
     return network.eval()
 

@@ -31,7 +31,9 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")]
 MinutesOption = Annotated[float | None, typer.Option(help="Train for about this long.")]
 EpochsOption = Annotated[float | None, typer.Option(help="Train for this many passes instead.")]
-ViewsOption = Annotated[str | None, typer.Option(help="See `likewise list views` (default: by image size, frozen backbone or stage).")]
+ViewsOption = Annotated[
+    str | None, typer.Option(help="See `likewise list views` (default: by image size, frozen backbone or stage).")
+]
 SeedOption = Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")]
 SetOption = Annotated[
     list[str] | None,
@@ -80,7 +82,9 @@ def cluster(
     method: Annotated[str | None, typer.Option(help="See `likewise list methods`.")] = None,
     views: ViewsOption = None,
     recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels (default: 224 with weights, else the images' own, at most 96).")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side in pixels (default: 224 with weights, else the images' own, at most 96).")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a training step.")] = None,
     seed: SeedOption = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
@@ -251,7 +255,9 @@ def assign(
 
     Example: `likewise assign run new_photos > new.csv`
     """
-    from likewise.progress import say
+    from dataclasses import replace
+
+    from likewise.progress import printable_line, say
     from likewise.runs import RunDirectory
     from likewise.workflow import assign
 
@@ -261,7 +267,9 @@ def assign(
     for skipped in store.skipped:
         say(f"left out {skipped.name}: {skipped.reason}")
     if out is None:
-        table.write_csv(sys.stdout, probabilities)
+        # a file's name may hold what commands a terminal; a program that reads gets the names as they are
+        shown = replace(table, names=list(map(printable_line, table.names))) if sys.stdout.isatty() else table
+        shown.write_csv(sys.stdout, probabilities)
     else:
         table.write(out, probabilities)
         say(f"{len(table):,} images: {out}")

@@ -87,7 +87,7 @@ class MethodChoice(Section):
     """The method, its number of clusters and its settings."""
 
     name: str = "cdc"
-    num_clusters: int = Field(default=10, description="K")
+    num_clusters: int = Field(default=10, le=1_000_000, description="K")
     settings: dict[str, Any] = Field(default_factory=dict, description="see the method's configuration")
 
 
@@ -130,7 +130,7 @@ class Recipe(Section):
         """
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:  # TOML's own errors are ValueErrors
             raise InputError(f"the recipe {path} cannot be read: {error}") from error
         return cls.parse(values, str(path))
 

@@ -172,4 +172,6 @@ def check_counts(recipe: Recipe, num_images: int) -> None:
             f"choose {num_images} or less: --set training.batch_size={num_images}."
         )
     if 0 < batch < 4:
-        raise InputError(f"a batch of {batch} has too few negatives to learn from; choose 4 or more: --set training.batch_size=4.")
+        raise InputError(
+            f"a batch of {batch} has too few negatives to learn from; choose 4 or more: --set training.batch_size=4."
+        )

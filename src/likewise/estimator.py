@@ -157,7 +157,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         target = Path(path)
         if target.exists():
             raise InputError(f"{target} is there already, and nothing is overwritten; choose another place.")
-        shutil.copytree(self.run_.path, target)
+        shutil.copytree(self.run_.path, target, symlinks=True)  # not what a stranger's links point to
         return target
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Literal
 
 from likewise.config import Recipe
 from likewise.data import ImageSource, open_source
+from likewise.data.decode import UnreadableImage, image_shape
 from likewise.errors import InputError
 from likewise.progress import say, track
 from likewise.runs import RunDirectory
@@ -46,14 +47,15 @@ def export_folders(run: RunDirectory, to: Path, mode: Mode = "copy") -> int:
     taken: set[Path] = set()
     with track("exporting", total=len(table)) as tracker:
         for name, cluster in zip(table.names, table.clusters.tolist(), strict=True):
-            file = source.locate(index[name]) if name in index else None
-            if file is not None and file.is_file():
+            # each once, and nothing that only calls itself an image: a stranger's list may name any file
+            file = source.locate(index.pop(name)) if name in index else None
+            if file is not None and _is_image(file):
                 target = _free(to / f"cluster_{cluster:0{digits}d}" / _inside(name), taken)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 MODES[mode](file, target)
             tracker.advance()
     if len(taken) < len(table):
-        say(f"{len(table) - len(taken):,} images are no longer where they were and were left out")
+        say(f"{len(table) - len(taken):,} images are no longer where they were, or are none, and were left out")
     return len(taken)
 
 
@@ -65,6 +67,14 @@ def _source_of(run: RunDirectory) -> ImageSource:
     if len(source) and source.locate(0) is None:
         raise InputError(f"the images of {spec} are not files of their own; use --csv.")
     return source
+
+
+def _is_image(file: Path) -> bool:
+    try:
+        image_shape(file)
+    except UnreadableImage:
+        return False
+    return True
 
 
 def _inside(name: str) -> Path:

@@ -80,7 +80,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     recipe = Recipe.read(run.recipe_file)
     method_config(recipe)  # a stranger's recipe may name a method that there is not
     table = run.assignments()
-    own = Scored(table.names, np.asarray(run.features("backbone")), table.clusters)
+    own = Scored(table.names, np.asarray(run.features("backbone", len(table))), table.clusters)
     # labels first: what is wrong with them should be said before any image is read
     source = open_source(recipe.data.source) if data is None and recipe.data.source else None
     source = open_source(data) if data is not None else source

@@ -1,6 +1,7 @@
 """A comparison from end to end on a few tiny images, and how it goes on after it was stopped."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
 from likewise.benchmark.job import STOPPED, Job, Setup, pinned
+from likewise.benchmark.snapshots import Snapshots
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
 
@@ -200,3 +202,30 @@ def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) 
     assert in_this_process == ["kmeans-pixels/0", "no-anchor/0"]
     both = run("clustering", "--minutes", "1", "-o", str(tmp_path / "three"))
     assert isinstance(both.exception, InputError)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"entry": "kmeans-pixels", "seed": 0, "status": []}',
+        '{"entry": "kmeans-pixels", "seed": 0, "status": "done"}',
+        '{"entry": "kmeans-pixels", "seed": 0, "status": "diverged"}',
+        '{"entry": "cdc", "seed": 0, "status": "failed", "error": ""}',
+        "[" * 100_000,
+    ],
+)
+def test_a_result_that_no_job_has_written_is_made_anew(
+    content: str, images: Path, tmp_path: Path, in_this_process: list[str]
+) -> None:
+    (tmp_path / "out" / "kmeans-pixels").mkdir(parents=True)
+    setup = setup_of(images)
+    (tmp_path / "out" / "benchmark.json").write_text(json.dumps(asdict(setup)))
+    (tmp_path / "out" / "kmeans-pixels" / "seed-0.json").write_text(content)
+    summary = benchmark("Small", setup, entries_named("kmeans-pixels"), 1, tmp_path / "out")
+    assert summary["rows"][0]["acc"]["mean"] == 1.0
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + bytes(18), b"not a zip"])
+def test_damaged_snapshots_are_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "snapshots.npz").write_bytes(content)
+    assert Snapshots(tmp_path, 2).read() == []

@@ -149,3 +149,10 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 def test_ranges_of_views_that_cannot_be_are_refused(views: dict[str, list[float]]) -> None:
     with pytest.raises(InputError, match=next(iter(views))):
         Recipe.parse({"views": views})
+
+
+@pytest.mark.parametrize("content", ["a = " + "9" * 5000, "a = " + "[" * 20_000])
+def test_a_recipe_that_breaks_the_reader_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(content)
+    with pytest.raises(InputError, match="cannot be read"):
+        Recipe.read(tmp_path / "recipe.toml")

@@ -118,3 +118,8 @@ def test_labelled(classes):
     expected = [value not in ("", None, -1) for value in values.tolist()]
     assert labelled(classes).tolist() == expected
     assert labelled(classes).dtype == np.bool_
+
+
+def test_a_label_that_is_a_book_is_refused(write):
+    with pytest.raises(InputError, match=r"a label of 100,000 characters"):
+        read_labels(write("image,label\na/1.png,cat\na/2.png," + "x" * 100_000), ["a/1.png", "a/2.png"])

@@ -213,3 +213,19 @@ def test_damaged_thumbnails_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(content)
     with pytest.raises(InputError, match=r"t\.parquet is not a table of thumbnails"):
         read_thumbnails(tmp_path / "t.parquet")
+
+
+def test_tables_that_unpack_to_more_than_anyone_writes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = pa.FixedSizeListArray.from_arrays(pa.array([], pa.float32()), 2**31 - 1)
+    empty = {name: column.slice(0, 0) for name, column in columns().items()}  # type: ignore[attr-defined]
+    pq.write_table(pa.table(empty | {"probabilities": wide}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="2147483647 clusters"):
+        Assignments.read(tmp_path / "t.parquet")
+    monkeypatch.setattr("likewise.runs.assignments.MOST_THUMBNAIL_BYTES", 2**20)
+    pictures = pa.table({"row": pa.array(range(200), pa.int64()), "jpeg": pa.array([bytes(2**14)] * 200, pa.binary())})
+    pq.write_table(pictures, tmp_path / "p.parquet")
+    assert (tmp_path / "p.parquet").stat().st_size < 2**16
+    with pytest.raises(InputError, match="larger than any"):
+        read_thumbnails(tmp_path / "p.parquet")

@@ -174,3 +174,14 @@ def test_skipped(run: RunDirectory) -> None:
     assert run.skipped() == skipped
     run.write_skipped([])
     assert run.skipped() == []
+
+
+def test_features_that_contradict_the_table_are_refused(run: RunDirectory) -> None:
+    run.write_features("backbone", np.zeros((5, 3)))
+    assert run.features("backbone", 5).shape == (5, 3)
+    assert "5 rows for 6 images" in message(lambda: run.features("backbone", 6))
+    np.save(run.path / "features" / "backbone.npy", np.zeros(5))
+    assert "shape [5]" in message(lambda: run.features("backbone"))
+    with (run.path / "features" / "backbone.npy").open("wb") as file:
+        np.savez(file, np.zeros((5, 3)))
+    assert "cannot be read as features" in message(lambda: run.features("backbone"))

@@ -128,6 +128,21 @@ def test_weights_of_another_network_are_refused(run: RunDirectory, photos: Path,
     strange.model_file.write_bytes(b"not weights")
     with pytest.raises(InputError, match="cannot be read"):
         assign(strange, str(photos))
+    state = load_file(run.model_file)
+    next(t for t in state.values() if t.is_floating_point()).view(-1)[0] = float("nan")
+    save_file(state, strange.model_file)
+    with pytest.raises(InputError, match="are no numbers"):
+        assign(strange, str(photos))
+    recipe = run.recipe_file.read_text()
+    for old, new, message in (
+        ('name = "cdc"', 'name = "foo"', "unknown method"),
+        ("num_clusters = 4", "num_clusters = -500", "-500 clusters"),
+        ("num_clusters = 4", "num_clusters = 10000000000", "num_clusters = 10000000000 is not allowed"),
+    ):
+        assert old in recipe
+        strange.recipe_file.write_text(recipe.replace(old, new))
+        with pytest.raises(InputError, match=message):
+            assign(strange, str(photos))
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,11 @@ def clustering(
     labels: LabelsOption,
     clusters: ClustersOption,
     methods: Annotated[
-        str, typer.Option(help="Which, with commas: kmeans-pixels, spectral-pixels, simclr, moco-v2, scan, center, cdc, supervised. Those "
-            "that train without labels may end with +self-label.")
+        str,
+        typer.Option(
+            help="Which, with commas: kmeans-pixels, spectral-pixels, simclr, moco-v2, scan, center, cdc, "
+            "supervised. Those that train without labels may end with +self-label."
+        ),
     ] = "kmeans-pixels,simclr,scan,cdc",
     test: TestOption = None,
     minutes: MinutesOption = None,

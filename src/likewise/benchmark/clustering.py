@@ -17,6 +17,7 @@ from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.errors import InputError, RunError
 from likewise.progress import format_seconds, say
 from likewise.runs.files import write_json, write_text
+from likewise.runs.lock import LOCK, held
 
 FINISHED = {"done", "diverged"}  # a divergence is a result; what failed otherwise is tried again
 _LENGTHS = ("training.minutes", "training.epochs", "training.steps", "training.seed", "method.num_clusters")
@@ -56,12 +57,15 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     ]
     for job in jobs[: len(entries)]:
         check(job)
-    _claim(out, setup)
-    try:
-        _run(jobs)
-    finally:  # of a comparison that was stopped, what has finished is in the table
-        results = [result for job in jobs if (result := _result(job))]
-        summary = _write(title, setup, entries, seeds, out, results)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another folder with -o.")
+    with held(out):
+        _claim(out, setup)
+        try:
+            _run(jobs)
+        finally:  # of a comparison that was stopped, what has finished is in the table
+            results = [result for job in jobs if (result := _result(job))]
+            summary = _write(title, setup, entries, seeds, out, results)
     return summary
 
 
@@ -78,7 +82,7 @@ def _claim(out: Path, setup: Setup) -> None:
             raise InputError(
                 f"{out} holds a comparison with other settings ({', '.join(differing)}); choose another folder with -o."
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif any(file.name != LOCK for file in out.iterdir()):
         raise InputError(f"{out} is not empty, and nothing is overwritten; choose another folder with -o.")
     write_json(path, own)
 
@@ -137,12 +141,17 @@ def _stopped() -> RunError:
 
 
 def _result(job: Job) -> dict[str, Any]:
-    """The result of a job; empty where there is none."""
+    """The result of a job; empty where there is none, or one that is not what a job writes."""
     try:
         result = json.loads(job.result_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return result if isinstance(result, dict) and {"entry", "seed", "status"} <= result.keys() else {}
+    if not isinstance(result, dict) or (result.get("entry"), result.get("seed")) != (job.entry.name, job.seed):
+        return {}
+    needed = {"done": {"acc", "nmi", "ari", "track", "curve", "machine", "protocol"}}
+    status = result.get("status")
+    known = isinstance(status, str) and needed.get(status, {"error"}) <= result.keys()
+    return result if known else {}
 
 
 def _write(

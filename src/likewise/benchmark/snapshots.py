@@ -1,6 +1,7 @@
 """Which clusters a sample of the images had at times of a training, without any labels."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Snapshots:
             with np.load(self.path, allow_pickle=False) as file:
                 columns = (file["steps"].tolist(), file["seconds"].tolist(), file["clusters"])
                 names = file["names"].tolist()
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return [Moment(step, seconds, names, clusters) for step, seconds, clusters in zip(*columns, strict=True)]
+        # whatever it holds, a file of moments is not worth a training
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
             return []
-        return [Moment(step, seconds, names, clusters) for step, seconds, clusters in zip(*columns, strict=True)]

@@ -60,8 +60,11 @@ def read_image(path_or_bytes: str | os.PathLike[str] | bytes, size: int) -> UInt
         UnreadableImage: If it is missing, cut short, no image, too large, or broken in any other way.
     """
     with _opened(path_or_bytes) as image:
+        whole = image.width * image.height
         image.draft(None, (size, size))  # a JPEG is decoded at 1/2, 1/4 or 1/8 where that still covers `size`
-        with _one_at_a_time if image.width * image.height > _MANY_PIXELS else nullcontext():
+        # but a progressive one is in memory as a whole before
+        pixels = whole if image.info.get("progressive") else image.width * image.height
+        with _one_at_a_time if pixels > _MANY_PIXELS else nullcontext():
             image.load()
             square = _centre_square(_plain_mode(image), size)
         # Turning a centred square after the crop is the same as before, and turns fewer pixels. `load` comes first

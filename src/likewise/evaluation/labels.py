@@ -15,6 +15,8 @@ from likewise.errors import InputError
 
 IMAGE_COLUMNS = ("path", "file", "filename", "file_name", "image", "name", "id", "index")  # in order of preference
 LABEL_COLUMNS = ("label", "class", "target", "category")
+LONGEST_LABEL = 500  # characters; every label takes as much memory as the longest
+DEEPEST = 32  # parts of a path, from its end, that a row may be matched by
 DELIMITERS = (",", ";", "\t")
 _AMBIGUOUS = -1
 
@@ -125,6 +127,8 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
     pairs = [pair for pair in pairs if pair[0]]
     if not pairs:
         raise InputError(f"{path} has a header and no rows.")
+    if (longest := max(len(label) for _, label in pairs)) > LONGEST_LABEL:
+        raise InputError(f"{path} has a label of {longest:,} characters; are these the right columns?")
     return pairs
 
 
@@ -212,7 +216,7 @@ def _tails(paths: Iterable[list[str]]) -> dict[str, int]:
     """Every end of every path -> its position, or `_AMBIGUOUS` where several images share it."""
     table: dict[str, int] = {}
     for index, parts in enumerate(paths):
-        for start in range(len(parts)):
+        for start in range(max(0, len(parts) - DEEPEST), len(parts)):
             tail = "/".join(parts[start:])
             table[tail] = _AMBIGUOUS if tail in table else index
     return table

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from likewise._version import __version__
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore
+from likewise.errors import RunError
 from likewise.inference.embed import random_images
 from likewise.models import Backbone
 from likewise.models.folding import folded
@@ -22,6 +24,7 @@ from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
+BLOCK = 4096  # rows that are copied at once
 FORMAT = 3  # goes up whenever the same network comes to give other features
 
 
@@ -54,7 +57,7 @@ def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machi
         machine: How to compute.
     """
     folder = cache_folder() / _key(backbone, store, recipe, machine)
-    if (folder / "views.npy").is_file():
+    if all((folder / f"{name}.npy").is_file() for name in CachedFeatures._fields):
         say(f"using the features in {folder}")
     elif rank() == 0:
         _compute(backbone, store, recipe, machine, folder)
@@ -105,6 +108,7 @@ def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Mac
     width, total = backbone.num_features, len(store)
     network = folded(backbone, random_images(store, machine))
     make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views
+    _check_space(folder, total * width * (4 + 2 * count))
     with (
         replacing(folder / "views.npy") as views_file,
         replacing(folder / "plain.npy") as plain_file,
@@ -139,5 +143,28 @@ def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Mac
 
 
 def _shorten(plain_file: Path, views_file: Path, count: int) -> None:
-    for path, shorter in ((plain_file, np.s_[:count]), (views_file, np.s_[:, :count])):
-        np.save(path, np.load(path, allow_pickle=False)[shorter])
+    """Cut off what no image has filled; block by block, since the files may be larger than the memory."""
+    for path in (plain_file, views_file):
+        whole = np.load(path, mmap_mode="r", allow_pickle=False)
+        with replacing(path) as temporary:
+            shape = (*whole.shape[:-2], count, whole.shape[-1])
+            shorter = np.lib.format.open_memmap(temporary, "w+", whole.dtype, shape)
+            for start in range(0, count, BLOCK):
+                block = np.s_[..., start : min(start + BLOCK, count), :]
+                shorter[block] = whole[block]
+            shorter.flush()
+            del shorter
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Make sure that the features fit: a file that is mapped and finds no place on the disk ends the process.
+
+    Raises:
+        RunError: If they do not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise RunError(
+            f"the features need {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Choose another "
+            "place with the environment variable LIKEWISE_CACHE, or fewer views: --set model.cached_views=2."
+        )

@@ -28,8 +28,8 @@ VIEWS: dict[str, tuple[View, View, View]] = {
 class CenterConfig(MethodConfig):
     """Settings of the cluster-centre predictor. The defaults are the published ones."""
 
-    projection_dim: int = Field(default=128, ge=2, description="size of the projections, the instance part")
-    hidden_dim: int = Field(default=512, ge=1, description="width of the projection head's hidden layer")
+    projection_dim: int = Field(default=128, ge=2, le=2**16, description="size of the projections, the instance part")
+    hidden_dim: int = Field(default=512, ge=1, le=2**16, description="width of the projection head's hidden layer")
     temperature: float = Field(default=0.5, gt=0, description="of the instance loss")
     degrees: float = Field(default=1.0, gt=0, description="a, degrees of freedom of Student's t-distribution")
     instance_weight: float = Field(default=1.0, ge=0, description="alpha, of the instance loss (NT-Xent)")

@@ -95,7 +95,7 @@ class Assignments:
         """
         try:
             table = cls(*_columns(path))
-        except _NOT_A_TABLE as error:
+        except _not_a_table() as error:
             raise InputError(
                 f"{path} is not a table of assignments ({error}); make it again with `likewise cluster`."
             ) from error
@@ -109,8 +109,16 @@ class Assignments:
         return table
 
 
-# what pyarrow raises for a file that is none of its own, or has other columns than ours; its errors are among these
-_NOT_A_TABLE = (OSError, KeyError, ValueError, AttributeError, TypeError, NotImplementedError, ZeroDivisionError)
+MOST_CLUSTERS = 1_000_000
+MOST_THUMBNAIL_BYTES = 2**28  # of all together; a run writes some megabytes
+
+
+def _not_a_table() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for a file that is none of its own, or has other columns than ours."""
+    import pyarrow as pa
+
+    ours = (OSError, KeyError, ValueError, AttributeError, TypeError, NotImplementedError, ZeroDivisionError)
+    return *ours, pa.ArrowException
 
 
 def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
@@ -126,6 +134,8 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     clusters = table["cluster"].to_numpy().astype(np.int64)
     confidence = table["confidence"].to_numpy().astype(np.float32)
     lists = table["probabilities"].combine_chunks()
+    if not 1 <= lists.type.list_size <= MOST_CLUSTERS:
+        raise ValueError(f"probabilities of {lists.type.list_size} clusters")
     probabilities = np.asarray(lists.flatten(), dtype=np.float32).reshape(len(names), lists.type.list_size)
     positions = None
     if "x" in table.column_names:
@@ -172,11 +182,18 @@ def read_thumbnails(path: Path) -> dict[int, bytes]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-        if not (pa.types.is_integer(table["row"].type) and pa.types.is_binary(table["jpeg"].type)):
-            raise TypeError("row must be whole numbers and jpeg bytes")
-        if table["row"].null_count or table["jpeg"].null_count:
-            raise ValueError("there are gaps")
-        return dict(zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True))
-    except _NOT_A_TABLE as error:
+        pictures: dict[int, bytes] = {}
+        total = 0
+        # a few at a time: equal pictures are stored once, and could be more than memory holds when they are not
+        for table in pq.ParquetFile(path).iter_batches(64, columns=["row", "jpeg"]):
+            if not (pa.types.is_integer(table["row"].type) and pa.types.is_binary(table["jpeg"].type)):
+                raise TypeError("row must be whole numbers and jpeg bytes")
+            if table["row"].null_count or table["jpeg"].null_count:
+                raise ValueError("there are gaps")
+            total += table["jpeg"].nbytes
+            if total > MOST_THUMBNAIL_BYTES:
+                raise ValueError("they are larger than any that are written")
+            pictures |= zip(table["row"].to_pylist(), table["jpeg"].to_pylist(), strict=True)
+        return pictures
+    except _not_a_table() as error:
         raise InputError(f"{path} is not a table of thumbnails ({error}); delete it to go on without them.") from error

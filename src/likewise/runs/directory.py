@@ -27,6 +27,7 @@ import numpy as np
 from likewise.errors import InputError
 from likewise.runs.assignments import Assignments, read_thumbnails
 from likewise.runs.files import csv_writer, replacing, write_json
+from likewise.runs.lock import LOCK
 from likewise.runs.maps import PartMaps
 
 FEATURES = ("backbone", "categorical", "instance")
@@ -120,7 +121,7 @@ class RunDirectory:
             raise InputError(
                 f"{self.path} holds a run already; continue it with --resume, or choose another place with -o."
             )
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(file.name != LOCK for file in self.path.iterdir()):
             raise InputError(f"{self.path} is not empty, and a run overwrites nothing; choose another place with -o.")
 
     def require_writable(self) -> None:
@@ -167,20 +168,26 @@ class RunDirectory:
         names = [name for name in (rows[0] if rows else []) if name is not None]
         return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
 
-    def features(self, part: str) -> np.ndarray:
+    def features(self, part: str, count: int | None = None) -> np.ndarray:
         """One part of the features, memory-mapped, float32 [N, dimensions].
 
         Args:
             part: `"backbone"`, `"categorical"` or `"instance"`.
+            count: How many rows there must be, such as those of the assignments.
 
         Raises:
-            InputError: If the file is missing or damaged.
+            InputError: If the file is missing or damaged, or has other rows.
         """
         file = self.path / "features" / f"{part}.npy"
         try:
-            return np.load(file, mmap_mode="r", allow_pickle=False)
+            features = np.lib.format.open_memmap(file, mode="r")
+            if features.ndim != 2 or features.dtype.kind != "f":
+                raise ValueError(f"an array of shape {list(features.shape)} and type {features.dtype}")
+            if count is not None and len(features) != count:
+                raise ValueError(f"{len(features):,} rows for {count:,} images")
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{file} cannot be read as features ({error}); the run directory is damaged.") from error
+        return features
 
     def write_features(self, part: str, values: np.ndarray) -> None:
         """Replace one part of the features."""

@@ -224,7 +224,8 @@ class Health(L.Callback):
         if self._window.steps and not math.isfinite(loss := self._window.mean("loss")):
             raise Diverged(
                 f"the training diverged: the loss was {loss} by step {step}. "
-                "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 (--set training.precision=fp32)."
+                "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 "
+                "(--set training.precision=fp32)."
             )
         window = self._window
         # sizes of clusters mean something only with images enough

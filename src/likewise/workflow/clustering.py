@@ -1,6 +1,7 @@
 """Group images: train, assign, write the run directory."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from likewise.progress import format_seconds, say
 from likewise.ranks import connect, rank, wait, world_size
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
+from likewise.runs.lock import held
 from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors
 from likewise.training.fit import Outcome, train
 from likewise.training.machine import Machine, choose_machine
@@ -119,6 +121,20 @@ def cluster(
     start = _start_run(recipe, run, resume)
     check_backbone(recipe.model.backbone, initial_weights(recipe))
     run.require_writable()
+    with held(run.path) if rank() == 0 else nullcontext():
+        return _grouped(recipe, source, run, start, resume, observe, labels)
+
+
+def _grouped(
+    recipe: Recipe,
+    source: ImageSource,
+    run: RunDirectory,
+    start: RunDirectory | None,
+    resume: bool,
+    observe: Observe | None,
+    labels: np.ndarray | None,
+) -> Clustering:
+    """What `cluster` does once it is clear that it can be done."""
     store = _load(recipe, source)
     recipe = _resolved(recipe, source, store, resume)
     compiled = False if recipe.model.frozen else recipe.training.compile  # a head alone has nothing to gain
