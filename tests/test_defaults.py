@@ -153,9 +153,14 @@ def test_budget(given: dict[str, Any], steps: int | None, minutes: float | None)
             10,
             2000,
             1234,
-            "a batch of 2,000 is larger than the set of 1,234 images; choose --batch-size 1234 or less.",
+            "a batch of 2,000 is larger than the set of 1,234 images; choose 1234 or less: --set training.batch_size=1234.",
         ),
-        (10, 3, 100, "a batch of 3 has too few negatives to learn from; choose --batch-size 4 or more."),
+        (
+            10,
+            3,
+            100,
+            "a batch of 3 has too few negatives to learn from; choose 4 or more: --set training.batch_size=4.",
+        ),
     ],
 )
 def test_what_cannot_work(clusters: int, batch: int, images: int, expected: str) -> None:
