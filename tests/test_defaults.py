@@ -153,7 +153,8 @@ def test_budget(given: dict[str, Any], steps: int | None, minutes: float | None)
             10,
             2000,
             1234,
-            "a batch of 2,000 is larger than the set of 1,234 images; choose 1234 or less: --set training.batch_size=1234.",
+            "a batch of 2,000 is larger than the set of 1,234 images; "
+            "choose 1234 or less: --set training.batch_size=1234.",
         ),
         (
             10,
