@@ -18,17 +18,15 @@ def in_full_precision(function: Callable[Arguments, Result]) -> Callable[Argumen
     autocast region would compute the similarities in bfloat16 even from float32 inputs. float64 stays float64.
     """
 
-    def raised(value: object) -> object:
-        if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
-            return value.float()
-        return value
+    def prepared(value: object) -> object:
+        return raised(value) if isinstance(value, Tensor) and value.is_floating_point() else value
 
     @wraps(function)
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         device = tensors[0].device.type if tensors else "cpu"
         with torch.autocast(device_type=device, enabled=False):
-            return function(*map(raised, args), **{name: raised(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
+            return function(*map(prepared, args), **{name: prepared(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
 
     return wrapper
 
