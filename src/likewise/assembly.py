@@ -14,6 +14,8 @@ from likewise.methods import METHODS, STAGES, BestOf, Method, MethodConfig, Part
 from likewise.models import Backbone, build_backbone
 from likewise.runs.files import replacing
 
+FROZEN, TRAINED = "frozen.", "method.encoder.backbone."  # how the names of a backbone's tensors begin
+
 
 class Network(nn.Module):
     """A method and, where the backbone is frozen, that backbone before it.
@@ -187,6 +189,8 @@ def load_network(recipe: Recipe, path: Path) -> Network:
 def start_from(network: Network, path: Path, whole: bool = False) -> None:
     """Take over the weights of another run: its backbone, and whatever else is named and shaped alike.
 
+    Whether the backbone was frozen there, or is here, makes no difference.
+
     Args:
         network: Changed in place.
         path: `model.safetensors` of the other run.
@@ -197,8 +201,10 @@ def start_from(network: Network, path: Path, whole: bool = False) -> None:
     """
     given, track = _read_weights(path)
     own = network.inference_state()
+    there, here = (FROZEN, TRAINED) if network.frozen is None else (TRAINED, FROZEN)
+    given = {here + name.removeprefix(there) if name.startswith(there) else name: given[name] for name in given}
     taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    if any(name not in taken for name in own if name.startswith(("frozen.", "method.encoder.backbone."))):
+    if any(name not in taken for name in own if name.startswith(here)):
         raise InputError(f"the backbone in {path} is not the one of this run; start from a run with the same backbone.")
     if whole and own.keys() - taken.keys():
         raise InputError(

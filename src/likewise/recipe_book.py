@@ -86,7 +86,7 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
     Not its length and what followed from it, nor its number of heads. A stage brings views and an optimiser of its own,
-    and another method has settings of its own.
+    another method has settings of its own, and a backbone that is now frozen, or no longer, wants other views.
     """
     run = RunDirectory(start).require_complete()
     tables = Recipe.read(run.recipe_file).model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
@@ -94,6 +94,10 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     if asked.stage.name:
         del tables["views"]
         kept = {"seed", "precision"}
+    elif asked.model.frozen not in (None, tables["model"]["frozen"]):
+        tables["views"] = {"size": tables["views"]["size"]}
+        if asked.model.frozen:
+            kept -= {"neighbors"}  # a head alone needs them; where it has had them, the whole network may go on so
     if "name" in asked.method.model_fields_set and asked.method.name != method["name"]:
         del method["settings"]
         kept -= {"neighbors"}  # another method may live by them, or not want them

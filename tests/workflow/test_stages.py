@@ -130,6 +130,22 @@ def test_a_frozen_backbone_comes_from_the_run_and_no_weights_are_looked_for(
         assert any(not np.array_equal(before[name], after[name]) for name in before.keys() - set(frozen))
 
 
+def test_a_head_on_the_backbone_of_a_run_and_the_whole_network_again(start: RunDirectory, tmp_path: Path) -> None:
+    def go_on_as(name: str, begin: RunDirectory, frozen: bool) -> dict[str, np.ndarray]:
+        short = {"training.steps": 3, "training.batch_size": 60, "model.cached_views": 2}
+        recipe = make_recipe(None, {"model.frozen": frozen, **short}, [], begin.path)
+        return load_file(cluster(recipe, recipe.data.source, RunDirectory(tmp_path / name)).run.model_file)
+
+    before, head = load_file(start.model_file), go_on_as("head", start, True)
+    frozen = [name for name in head if name.startswith("frozen.")]
+    assert frozen
+    for name in frozen:
+        assert np.array_equal(head[name], before[name.replace("frozen.", "method.encoder.backbone.")])
+    whole = go_on_as("whole", RunDirectory(tmp_path / "head"), False)
+    assert whole.keys() == before.keys()
+    assert any(not np.array_equal(whole[name], before[name]) for name in whole if "encoder.backbone." in name)
+
+
 def test_a_method_goes_on_with_other_settings(start: RunDirectory, tmp_path: Path) -> None:
     given = {"training.steps": 2, "training.neighbors": 5, "training.batch_size": 60}
     recipe = make_recipe(None, given, ["method.settings.temperature=0.3"], start.path)
@@ -178,6 +194,16 @@ class TestRecipe:
     def test_neighbours_are_up_to_the_method(self, start: RunDirectory) -> None:
         assert make_recipe(None, {}, [], start.path).training.neighbors == 0
         assert make_recipe(None, {"method.name": "scan"}, [], start.path).training.neighbors is None
+
+    def test_a_backbone_that_is_frozen_from_now_on_wants_other_views(self, start: RunDirectory, tmp_path: Path) -> None:
+        head = make_recipe(None, {"model.frozen": True}, [], start.path)
+        assert head.views.model_fields_set == {"size"}
+        assert head.training.neighbors is None
+        old = RunDirectory(shutil.copytree(start.path, tmp_path / "old"))
+        text = old.recipe_file.read_text().replace("frozen = false", "frozen = true")
+        old.recipe_file.write_text(text.replace("neighbors = 0", "neighbors = 7"))
+        assert make_recipe(None, {"model.frozen": False}, [], old.path).training.neighbors == 7
+        assert make_recipe(None, {"model.frozen": True}, [], old.path).views == Recipe.read(old.recipe_file).views
 
     def test_what_followed_from_the_number_of_clusters_does_not_carry_over(
         self, start: RunDirectory, tmp_path: Path
