@@ -124,6 +124,15 @@ def test_train_goes_on_from_a_run(
     code, _, errors = run_here("train", "--from", start, "--stage", "self-lable", "-o", tmp_path / "x", capsys=capsys)
     assert code == 2
     assert "Did you mean 'self-label'" in errors
+    code, _, errors = run_here("train", "cifar10-cpu", "--frozen", "-o", tmp_path / "x", capsys=capsys)
+    assert code == 2
+    assert "--from RUN" in errors
+    head = tmp_path / "head"
+    short = ["--epochs", 1, "--set", "model.cached_views=2"]
+    code, _, errors = run_here("train", "--from", start, "--frozen", *short, "-o", head, capsys=capsys)
+    assert code == 0, errors
+    recipe = tomllib.loads((head / "recipe.toml").read_text())
+    assert (recipe["model"]["frozen"], recipe["training"]["neighbors"], recipe["training"]["heads"]) == (True, 4, 5)
 
 
 def test_train_takes_a_recipe_and_other_images(

@@ -186,7 +186,7 @@ def load_network(recipe: Recipe, path: Path) -> Network:
     return network.eval()
 
 
-def start_from(network: Network, path: Path, whole: bool = False) -> None:
+def start_from(network: Network, path: Path, whole: bool = False, heads: bool = True) -> None:
     """Take over the weights of another run: its backbone, and whatever else is named and shaped alike.
 
     Whether the backbone was frozen there, or is here, makes no difference.
@@ -195,6 +195,7 @@ def start_from(network: Network, path: Path, whole: bool = False) -> None:
         network: Changed in place.
         path: `model.safetensors` of the other run.
         whole: Whether everything has to be taken over, as for a further stage.
+        heads: Whether what stands behind the backbone is taken over.
 
     Raises:
         InputError: If the file cannot be read, or its backbone is another one, or anything is where `whole` is asked.
@@ -203,7 +204,8 @@ def start_from(network: Network, path: Path, whole: bool = False) -> None:
     own = network.inference_state()
     there, here = (FROZEN, TRAINED) if network.frozen is None else (TRAINED, FROZEN)
     given = {here + name.removeprefix(there) if name.startswith(there) else name: given[name] for name in given}
-    taken = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    asked = [name for name in own if heads or name.startswith(here)]
+    taken = {name: given[name] for name in asked if name in given and given[name].shape == own[name].shape}
     if any(name not in taken for name in own if name.startswith(here)):
         raise InputError(f"the backbone in {path} is not the one of this run; start from a run with the same backbone.")
     if whole and own.keys() - taken.keys():

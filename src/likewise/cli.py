@@ -140,6 +140,10 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", metavar="RUN", help="Go on from this finished run, as its recipe says.")
     ] = None,
+    frozen: Annotated[
+        bool | None,
+        typer.Option(help="Go on with new heads on the run's features, or with all of it again.", show_default=False),
+    ] = None,
     stage: Annotated[str | None, typer.Option(help="How to go on: see `likewise list stages`.")] = None,
     views: ViewsOption = None,
     minutes: MinutesOption = None,
@@ -150,7 +154,7 @@ def train(
 ) -> None:
     """Train what a recipe says, or go on from a finished run: with a further stage, or with another method.
 
-    Example: `likewise train --from run --stage self-label -o run2`
+    Often better groups from the features of a run, in minutes: `likewise train --from run --frozen -o run2`
 
     A recipe by its name: `likewise train cdc-cifar10 -o run`
     """
@@ -160,8 +164,11 @@ def train(
         return
     if recipe is None and start is None:
         raise InputError("train what? Give a recipe of `likewise list recipes`, or a finished run: --from RUN.")
+    if frozen is not None and start is None:
+        raise InputError("--frozen and --no-frozen are about the backbone of a finished run: name it with --from RUN.")
     changes: dict[str, Any] = {
         "data.source": data,
+        "model.frozen": frozen,
         "stage.name": stage,
         "views": views,
         "training.minutes": minutes,

@@ -36,3 +36,8 @@ def unknown_name(kind: str, got: str, allowed: Iterable[str]) -> InputError:
     hint = f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     known = ", ".join(names) if len(names) <= 24 else f"{', '.join(names[:24])}, ... ({len(names)} in all)"
     return InputError(f"unknown {kind} {got!r}.{hint} Known: {known}.")
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, or its name where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

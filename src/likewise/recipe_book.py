@@ -85,24 +85,24 @@ def _start(origin: str | None) -> dict[str, Any]:
 def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
-    Not its length and what followed from it, nor its number of heads. A stage brings views and an optimiser of its own,
-    another method has settings of its own, and a backbone that is now frozen, or no longer, wants other views.
+    Not its length and what followed from it, nor its number of heads. Another method has settings and an optimiser of
+    its own, and a stage, or a backbone that is now frozen or no longer, views as well. So has what comes after a stage.
     """
     run = RunDirectory(start).require_complete()
-    tables = Recipe.read(run.recipe_file).model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
-    kept, method = tables["training"].keys() - _NOT_CARRIED, tables["method"]
-    if asked.stage.name:
-        del tables["views"]
-        kept = {"seed", "precision"}
-    elif asked.model.frozen not in (None, tables["model"]["frozen"]):
+    before = Recipe.read(run.recipe_file)
+    tables = before.model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
+    kept, method, frozen = tables["training"].keys() - _NOT_CARRIED, tables["method"], tables["model"]["frozen"]
+    another = "name" in asked.method.model_fields_set and asked.method.name != method["name"]
+    refrozen = asked.model.frozen not in (None, frozen)
+    if asked.stage.name or before.stage.name or refrozen:
         tables["views"] = {"size": tables["views"]["size"]}
-        if asked.model.frozen:
-            kept -= {"neighbors"}  # a head alone needs them; where it has had them, the whole network may go on so
-    if "name" in asked.method.model_fields_set and asked.method.name != method["name"]:
+    if asked.stage.name or before.stage.name or refrozen or another:
+        # a head that has had neighbours leaves a network that may go on with them
+        kept = {"seed", "precision", *(["neighbors"] if refrozen and frozen and not another else [])}
+    if another:
         del method["settings"]
-        kept -= {"neighbors"}  # another method may live by them, or not want them
-    elif "num_clusters" in asked.method.model_fields_set:
-        method["settings"] = _without_suggestions(method, tables["model"]["frozen"])
+    elif refrozen or "num_clusters" in asked.method.model_fields_set:
+        method["settings"] = _without_suggestions(method, frozen)
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
     return tables

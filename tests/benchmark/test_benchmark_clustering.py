@@ -1,7 +1,6 @@
 """A comparison from end to end on a few tiny images, and how it goes on after it was stopped."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return performed
 
 
-def test_methods_side_by_side(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+def test_methods_side_by_side(
+    images: Path, tmp_path: Path, in_this_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     entries = entries_named("kmeans-pixels,scan")
     summary = benchmark("Small", setup_of(images), entries, 1, out)
@@ -76,6 +77,9 @@ def test_methods_side_by_side(images: Path, tmp_path: Path, in_this_process: lis
     assert again["rows"] == summary["rows"]
     with pytest.raises(InputError, match=r"other settings.*epochs"):
         benchmark("Small", setup_of(images, epochs=2), entries, 1, out)
+    monkeypatch.setattr(clustering, "__version__", "9.9")
+    with pytest.raises(InputError, match=r"other settings \(version\)"):
+        benchmark("Small", setup_of(images), entries, 1, out)
 
 
 def test_stopped_diverged_and_failed_are_told_apart_and_gone_on_with(
@@ -158,6 +162,40 @@ def test_the_upper_bound_learns_from_labels(images: Path, tmp_path: Path, in_thi
     assert summary["runs"][0]["track"] == "supervised"
 
 
+def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
+    images: Path, tmp_path: Path, in_this_process: list[str]
+) -> None:
+    setup = setup_of(images, settings=(*QUICK, "stage.settings.threshold=0.9999"))
+    summary = benchmark("Small", setup, entries_named("cdc+self-label"), 1, tmp_path / "out")
+    (run,) = summary["runs"]
+    assert run["status"] == "done"
+    assert "refused: no image" in run["warnings"][0]
+    assert run["epochs"] == pytest.approx(0.75, abs=0.2)  # three of four steps
+
+
+def test_rows_are_told_as_what_they_are(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fitting(names: list[Entry], **changes: object) -> dict[str, Entry]:
+        return {entry.name: entry for entry in clustering._fitting(names, setup_of(images, **changes))}
+
+    own = ablations_named("cdc", "full,one-head,no-neighbors")
+    assert list(fitting(own)) == ["full"]
+    assert "left out" in capsys.readouterr().err
+    assert fitting(own)["full"].published == ""  # these are other images than the paper's
+    frozen = (*QUICK, "model.frozen=true", "model.weights=none", "model.backbone=resnet9")
+    assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]
+    with pytest.raises(InputError, match="nothing is left"):
+        fitting(own[1:])
+    bound = entries_named("supervised")
+    assert "very images" in fitting(bound)["supervised"].about
+    assert "very images" not in fitting(bound, test=str(images))["supervised"].about
+
+
+def test_not_under_torchrun(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(InputError, match="without torchrun"):
+        benchmark("Small", setup_of(images), entries_named("kmeans-pixels"), 1, tmp_path / "out")
+
+
 def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("image,label\n" + "".join(f"{n},{n % 3}\n" for n in range(64)))
     setup = setup_of(images, labels=str(tmp_path / "labels.csv"))
@@ -217,9 +255,10 @@ def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) 
 def test_a_result_that_no_job_has_written_is_made_anew(
     content: str, images: Path, tmp_path: Path, in_this_process: list[str]
 ) -> None:
-    (tmp_path / "out" / "kmeans-pixels").mkdir(parents=True)
     setup = setup_of(images)
-    (tmp_path / "out" / "benchmark.json").write_text(json.dumps(asdict(setup)))
+    (tmp_path / "out").mkdir()
+    clustering._claim(tmp_path / "out", setup)
+    (tmp_path / "out" / "kmeans-pixels").mkdir()
     (tmp_path / "out" / "kmeans-pixels" / "seed-0.json").write_text(content)
     summary = benchmark("Small", setup, entries_named("kmeans-pixels"), 1, tmp_path / "out")
     assert summary["rows"][0]["acc"]["mean"] == 1.0

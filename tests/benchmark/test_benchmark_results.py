@@ -25,7 +25,9 @@ def test_mean_and_deviation_over_seeds():
     (row,) = summarise([ENTRY], [done(1, 0.6), done(0, 0.5)], 2)
     assert row["acc"]["mean"] == pytest.approx(0.55)
     assert row["acc"]["std"] == pytest.approx(0.1 / math.sqrt(2))
-    assert "| cdc | .550 (.071) | .500 (.000) | .250 (.000) | 100 | 3.0 | 1.5 GB | 2 of 2 |" in table([row])
+    assert "| cdc | .550 (.071) | .500 (.000) | .250 (.000) | 1 min 00 s | 100 | 3.0 | 1.5 GB | 2 of 2 |" in table(
+        [row]
+    )
 
 
 def test_what_failed_diverged_or_was_stopped_enters_no_mean():
@@ -40,7 +42,7 @@ def test_what_failed_diverged_or_was_stopped_enters_no_mean():
 
 def test_a_row_in_which_nothing_finished_says_what_became_of_it():
     (row,) = summarise([ENTRY], [failed(0, "diverged"), failed(1, "diverged")], 2)
-    assert "| cdc | diverged | - | - | - | - | - | 0 of 2 |" in table([row])
+    assert "| cdc | diverged | - | - | - | - | - | - | 0 of 2 |" in table([row])
     (nothing,) = summarise([ENTRY], [], 2)
     assert "| cdc | - | - | - |" in table([nothing])
 
@@ -60,6 +62,13 @@ def test_published_figures_stand_beside_ours():
     lines = table(rows).splitlines()
     assert any(line.startswith("| raw-logits |") and line.endswith("| diverged | diverged |") for line in lines)
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_row_says_what_helped_it():
+    (row,) = summarise(
+        [ENTRY], [done(0, 0.5, helped="the best of 5 heads"), done(1, 0.5, helped="the best of 5 heads")], 2
+    )
+    assert "* cdc: CDC; the best of 5 heads\n" in document("T", {}, [row], False)
 
 
 def test_the_chart_is_svg_with_a_line_a_method():
@@ -86,3 +95,4 @@ def test_both_of_the_papers_figures_stand_beside_ours():
     rows = summarise([ABLATIONS["cdc"]["full"]], [], 1)
     assert table(rows).splitlines()[0].endswith("| seeds | paper, ACC | paper, linear |")
     assert table(rows).splitlines()[2].endswith("| .830 | .888 |")
+    assert "CIFAR-10 after 1,200 epochs" in document("T", {}, rows, False)

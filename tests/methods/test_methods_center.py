@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from likewise.config import TrainingConfig
 from likewise.evaluation import accuracy
 from likewise.methods import METHODS, Center, CenterConfig, center
 from likewise.objectives import kl_divergence, nt_xent, student_t, target_distribution
 from likewise.recipe_book import make_recipe
+from likewise.training.plan import build_optimizer
 
 TERMS = ("instance_loss", "clustering_loss", "anchor_loss")
 
@@ -41,6 +43,28 @@ def test_the_instance_loss_alone_leaves_the_centers_alone():
     out["loss"].backward()
     assert not method.encoder.centers.grad.any()
     assert method.encoder.head[0].weight.grad.any()
+
+
+def test_without_losses_of_their_own_the_centers_are_found_at_the_end():
+    method = _method(clustering_weight=0, anchor_weight=0)
+    assert (method.prepares, method.concludes) == (False, True)
+    assert "logits" not in method.training_step(_views())
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(60, method.encoder.centers.shape[1], generator=generator)
+    method.conclude(features)
+    own = torch.cdist(features, method.encoder.centers.detach()).argmin(dim=1)
+    for cluster, place in enumerate(method.encoder.centers.detach()):
+        torch.testing.assert_close(place, features[own == cluster].mean(dim=0), atol=1e-3, rtol=1e-3)
+    usual = _method()
+    assert (usual.prepares, usual.concludes) == (True, False)
+
+
+def test_centers_do_not_decay():
+    groups = build_optimizer(_method(), TrainingConfig(weight_decay=0.1), Center.undecayed).param_groups
+    shapes = {group["weight_decay"]: [tuple(p.shape) for p in group["params"]] for group in groups}
+    centers = tuple(_method().encoder.centers.shape)
+    assert centers in shapes[0.0]
+    assert centers not in shapes[0.1]
 
 
 def test_loss_from_its_parts():

@@ -15,6 +15,7 @@ from torch import nn
 
 from likewise.config import TrainingConfig
 from likewise.data import load_images, open_source
+from likewise.errors import InputError
 from likewise.methods import CDC, CDCConfig, Center, CenterConfig, Method
 from likewise.models.resnet9 import ResNet9
 from likewise.training import fit
@@ -141,6 +142,29 @@ def test_a_checkpoint_holds_nothing_that_could_be_executed(images: np.ndarray, t
     content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["global_step"] == 3
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_told(images: np.ndarray, tmp_path: Path, content: bytes) -> None:
+    run(new_method("in-batch"), images, tmp_path, 1, MACHINES["fp32"])
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(content)
+    with pytest.raises(InputError, match=r"last\.ckpt cannot be read as a checkpoint .* Delete it"):
+        run(new_method("in-batch"), images, tmp_path, 2, MACHINES["fp32"], resume=True)
+
+
+def test_synchronised_norms_keep_their_activations() -> None:
+    import timm
+
+    backbone = timm.create_model("mobilenetv3_small_050", num_classes=0).eval()
+    method = CDC(backbone, backbone.num_features, CLUSTERS, CDCConfig(hidden_dim=32)).eval()
+    pixels = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        before = method.embed(pixels)
+        fit.synchronise_norms(method)
+        torch.testing.assert_close(method.embed(pixels), before)
+    norms = [module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
 
 
 def test_a_divergence_is_told_and_not_a_crash(images: np.ndarray, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from patterns import QUICK
 from safetensors.torch import load_file
 
+from likewise.assembly import build_network, start_from
 from likewise.config import Recipe
 from likewise.errors import InputError
 from likewise.evaluation import accuracy
@@ -146,6 +147,18 @@ def test_a_head_on_the_backbone_of_a_run_and_the_whole_network_again(start: RunD
     assert any(not np.array_equal(whole[name], before[name]) for name in whole if "encoder.backbone." in name)
 
 
+def test_several_heads_start_afresh(start: RunDirectory) -> None:
+    recipe = Recipe.read(start.recipe_file)
+    recipe.training.seed += 1
+    network = build_network(recipe)
+    own, given = network.inference_state(), load_file(start.model_file)
+    own = {name: tensor.clone() for name, tensor in own.items()}
+    start_from(network, start.model_file, heads=False)
+    for name, tensor in network.inference_state().items():
+        expected = given[name] if ".backbone." in name else own[name].numpy()
+        assert np.array_equal(tensor.numpy(), expected), name
+
+
 def test_a_method_goes_on_with_other_settings(start: RunDirectory, tmp_path: Path) -> None:
     given = {"training.steps": 2, "training.neighbors": 5, "training.batch_size": 60}
     recipe = make_recipe(None, given, ["method.settings.temperature=0.3"], start.path)
@@ -175,10 +188,21 @@ class TestRecipe:
         further, stage = (make_recipe(None, given, [], old.path) for given in ({}, {"stage.name": "self-label"}))
         assert further.training.learning_rate == 0.05
         assert "learning_rate" not in stage.training.model_fields_set
-        assert not stage.views.model_fields_set
+        assert stage.views.model_fields_set == {"size"}
         assert further.training.seed == stage.training.seed == 7
         asked = make_recipe(None, {"stage.name": "self-label", "views": "gentle"}, ["training.seed=3"], old.path)
         assert (asked.views, asked.training.seed) == (VIEWS["gentle"][0], 3)
+
+    def test_after_a_stage_the_method_trains_in_its_own_way_again(self, start: RunDirectory, tmp_path: Path) -> None:
+        old = RunDirectory(shutil.copytree(start.path, tmp_path / "old"))
+        recipe = Recipe.read(old.recipe_file)
+        recipe.stage.name, recipe.training.optimizer, recipe.training.learning_rate = "self-label", "adamw", 1e-4
+        recipe.views = VIEWS["strong"][0].model_copy(update={"size": 16})
+        old.recipe_file.write_text(recipe.to_toml())
+        for given in ({}, {"method.name": "scan"}, {"model.frozen": True}):
+            made = make_recipe(None, given, [], old.path)
+            assert not {"optimizer", "learning_rate", "neighbors"} & made.training.model_fields_set
+            assert (made.views.model_fields_set, made.views.size) == ({"size"}, 16)
 
     def test_another_method_brings_settings_of_its_own(self, start: RunDirectory, tmp_path: Path) -> None:
         file = tmp_path / "mine.toml"

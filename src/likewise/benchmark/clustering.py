@@ -1,21 +1,25 @@
 """Runs a comparison: every method with every seed, each in a process of its own, and writes the table."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
 from likewise.benchmark.entries import SUPERVISED, Entry
 from likewise.benchmark.job import STOPPED, Job, Setup, check, decided
 from likewise.benchmark.results import budget_words, document, summarise, table
+from likewise.data import open_source
 from likewise.errors import InputError, RunError
 from likewise.progress import format_seconds, say
+from likewise.ranks import world_size
 from likewise.runs.files import write_json, write_text
 from likewise.runs.lock import LOCK, held
 
@@ -48,8 +52,9 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
             raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
         if setting.partition("=")[0] in _CHAIN:
             raise InputError(f"--set {setting}: what is trained from what is decided by --methods here.")
-    frozen = bool(decided(setup).model.frozen)
-    entries = [entry.on(frozen) for entry in entries]
+    if world_size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+        raise InputError("a comparison makes a process for each run; start it without torchrun.")
+    entries = _fitting(entries, setup)
     jobs = [
         Job(setup, entry, seed, out.resolve() / entry.name / f"seed-{seed}")
         for seed in range(seeds)
@@ -69,9 +74,30 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     return summary
 
 
+def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
+    """The entries as they are trained and shown under a setup."""
+    frozen = bool(decided(setup).model.frozen)
+    fitting = [entry.on(frozen) for entry in entries if frozen or not entry.heads_only]
+    if len(fitting) < len(entries):
+        left = ", ".join(entry.name for entry in entries if entry.heads_only)
+        say(f"left out, since only a frozen backbone has what they switch off: {left}")
+    if not fitting:
+        raise InputError("nothing is left to compare; choose a frozen backbone, such as --backbone efficientnet_lite0.")
+    if setup.data.partition(":")[0] != "cifar10":
+        fitting = [entry.unpublished() for entry in fitting]
+    if setup.test is None:
+        seen = "scored on the very images whose labels it has learnt"
+        fitting = [
+            replace(entry, about=f"{entry.about}, {seen}") if entry.name == SUPERVISED else entry for entry in fitting
+        ]
+    return fitting
+
+
 def _claim(out: Path, setup: Setup) -> None:
     """Make sure that what lies in the folder was made under the same setup."""
     path, own = out / "benchmark.json", json.loads(json.dumps(asdict(setup)))
+    own["version"] = __version__
+    own["images"] = [open_source(images).digest() for images in (setup.data, setup.test) if images is not None]
     if path.is_file():
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -179,6 +205,8 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
         "data": setup.data if setup.test is None else f"{setup.data}, scored on {setup.test}",
         "clusters": f"{setup.num_clusters:,}",
         "budget": budget_words(setup.minutes, setup.epochs),
+        "defaults": "those of cdc and of scan on a frozen backbone were chosen by labels, on images of Fashion-MNIST, "
+        "CIFAR-10 and CIFAR-100 (docs/log.md)",
         "scored": "the last state of each training; labels score and do nothing else. Mean (standard deviation) over "
         "the seeds that are done",
     }
@@ -198,4 +226,6 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
     facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
     machines = [result for result in done if result.get("epochs") is not None] or done
     facts |= machines[0]["machine"]
+    if any(result["machine"] != machines[0]["machine"] for result in machines):
+        facts["machines"] = "not all runs were made on this one, or with these versions: see results.json"
     return facts

@@ -36,6 +36,7 @@ class Entry:
         published: Accuracy of the clusters that the paper reports, if any.
         published_linear: The same of a linear probe on the features.
         probed: Whether a linear probe is made.
+        heads_only: Whether it is for frozen backbones alone; elsewhere it would be another row again.
     """
 
     name: str
@@ -45,14 +46,22 @@ class Entry:
     published: str = ""
     published_linear: str = ""
     probed: bool = False
+    heads_only: bool = False
 
     def on(self, frozen: bool) -> "Entry":
-        """The entry as it is trained on a frozen backbone, or on one that is trained."""
-        return replace(self, stages=self.frozen) if frozen and self.frozen else self
+        """The entry as it is trained on a frozen backbone, where features are the same in every row, or on another."""
+        return replace(self, stages=self.frozen or self.stages, probed=False).unpublished() if frozen else self
+
+    def unpublished(self) -> "Entry":
+        """The entry without the paper's figures, where they are of something else."""
+        return replace(self, published="", published_linear="")
 
 
-# SCAN's own optimiser and rate (arXiv 2005.12320), for a backbone that is trained with the head
-SCAN_STAGE = Stage(0.3, ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-4"))
+# SCAN's own optimiser, rate and decay (arXiv 2005.12320), for a backbone that is trained with the head
+SCAN_STAGE = Stage(
+    0.3,
+    ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-4", "training.weight_decay=1e-4"),
+)
 # a head alone wants larger steps (docs/log.md)
 SCAN_HEAD = Stage(
     1.0,
@@ -105,6 +114,10 @@ def _ablation(name: str, about: str, *settings: str, paper: tuple[str, str] = ("
     return Entry(name, about, stages, published=paper[0], published_linear=paper[1], probed=True)
 
 
+def _head_ablation(name: str, about: str, setting: str) -> Entry:
+    return Entry(name, about, (Stage(1.0, ("method.name=cdc", setting)),), heads_only=True)
+
+
 def _center_ablation(name: str, about: str, *settings: str) -> Entry:
     """Once there are features, which are the same for all."""
     first, last = CENTER_STAGES
@@ -127,6 +140,8 @@ _CDC_ABLATIONS = (
     _ablation("epsilon-0.02", "epsilon = .02: targets nearly hard", "epsilon=0.02"),
     _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
     _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
+    _head_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0"),
+    _head_ablation("one-head", "a single head, as in the paper", "training.heads=1"),
 )
 _CENTER_ABLATIONS = (
     _center_ablation("full", "cluster centres as they are"),

@@ -20,6 +20,7 @@ from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
 from likewise.labelling import classes_by_name, known_classes
+from likewise.methods.self_label import TooFewSure
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_json
@@ -186,15 +187,21 @@ def run_folders(job: Job) -> list[Path]:
 
 def _trained(job: Job) -> dict[str, Any]:
     labels = _training_labels(job.setup) if job.entry.name == SUPERVISED else None
-    start: Path | None = None
+    runs: list[RunDirectory] = []
+    refused: list[str] = []
     for folder, stage in zip(run_folders(job), job.entry.stages, strict=True):
         run = RunDirectory(folder)
         if not run.is_complete:
+            start = runs[-1].path if runs else None
             recipe = Recipe.read(run.recipe_file) if run.is_started else stage_recipe(job, stage, start)
             observe = Snapshots(folder, job.setup.num_clusters).add
-            cluster(recipe, job.setup.data, run, resume=run.is_started, observe=observe, labels=labels)
-        start = folder
-    runs = [RunDirectory(folder) for folder in run_folders(job)]
+            try:
+                cluster(recipe, job.setup.data, run, resume=run.is_started, observe=observe, labels=labels)
+            except TooFewSure as refusal:
+                # it is what such a run comes to: to leave it out would make a mean of those that went well
+                refused = [f"the run before self-labelling is scored, which was refused: {refusal}"]
+                break
+        runs.append(run)
     evaluation = evaluate(runs[-1], job.setup.labels, job.setup.test)
     linear = linear_accuracy(runs[-1], job.setup.labels, job.setup.test) if job.entry.probed else None
     last, parts = runs[-1].metrics(), [run.metrics()["training"] for run in runs]
@@ -212,14 +219,23 @@ def _trained(job: Job) -> dict[str, Any]:
         "num_images": evaluation["num_images"],
         "num_classes": evaluation["num_classes"],
         "track": last["track"],
+        "helped": _helped(runs[-1]),
         "seconds": seconds,
         "images_per_second": images / seconds if seconds else None,
         "epochs": images / Recipe.read(runs[-1].recipe_file).data.num_images,
         "peak_memory_mb": max(part["peak_memory_mb"] for part in parts),
-        "warnings": [warning for part in parts for warning in part["warnings"]],
+        "warnings": [*refused, *(warning for part in parts for warning in part["warnings"])],
         "machine": last["machine"],
         "curve": _labelled_curve(job, [part["seconds"] for part in parts]),
     }
+
+
+def _helped(run: RunDirectory) -> str:
+    """What a row has beside its method, in words."""
+    training = Recipe.read(run.recipe_file).training
+    parts = [f"with {training.neighbors:,} neighbours of each image as positives" if training.neighbors else ""]
+    parts += [f"the best of {training.heads} heads by its loss" if (training.heads or 1) > 1 else ""]
+    return ", ".join(filter(None, parts))
 
 
 def _without_lists(geometry: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Method(nn.Module, ABC):
         concludes: Whether `conclude` is to be called after the last.
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
         heads: How many are trained side by side on a frozen backbone, to keep the best, unless the recipe says.
+        undecayed: How the names of weights end that weight decay leaves alone; it never touches biases and norms.
         takes_neighbors: Whether its views may be of different images at all.
         joins_plain_views: Whether plain and augmented views go through the network as one batch, and so have one size.
         supervised: Whether it learns from labels, which `views` brings as the last of the views.
@@ -73,6 +74,7 @@ class Method(nn.Module, ABC):
     concludes: ClassVar[bool] = False
     neighbors: ClassVar[int] = 0
     heads: ClassVar[int] = 1
+    undecayed: ClassVar[tuple[str, ...]] = ()
     takes_neighbors: ClassVar[bool] = True
     joins_plain_views: ClassVar[bool] = False
     supervised: ClassVar[bool] = False

@@ -99,6 +99,7 @@ class Center(Method):
     encoder: Encoder
     idle_steps: Tensor
     prepares = True
+    undecayed = ("encoder.centers",)  # places, which nothing in the paper draws to the origin
     takes_neighbors = False  # the anchor loss ties the views of one image
     joins_plain_views = True
     signs = Signs(
@@ -120,6 +121,10 @@ class Center(Method):
         self.kmeans_seed = int(torch.randint(2**31, ()))
         self.register_buffer("idle_steps", torch.zeros(num_clusters, dtype=torch.long))
         self._anchors: tuple[Tensor, Tensor] | None = None
+        if not (config.clustering_weight or config.anchor_weight):
+            # with neither of their losses, centres would stay behind while the features move on: found at the end then
+            self.prepares, self.concludes = False, True  # type: ignore[misc]
+            self.signs = Center.signs._replace(uniform_term="")
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -136,6 +141,14 @@ class Center(Method):
 
     def prepare(self, features: Float[Tensor, "N F"]) -> None:
         """Put the centres where K-means finds clusters in the features."""
+        say(f"the centres start from K-means, whose clusters hold {self._place_centers(features)} images")
+
+    def conclude(self, features: Float[Tensor, "N F"]) -> None:
+        """The same at the end, where no loss has moved the centres."""
+        self._place_centers(features)
+
+    def _place_centers(self, features: Float[Tensor, "N F"]) -> str:
+        """Returns how many images lie around each, in words."""
         centers, clusters = kmeans_centers(features, len(self.encoder.centers), self.kmeans_seed)
         with torch.no_grad():
             self.encoder.centers.copy_(centers)
@@ -143,7 +156,7 @@ class Center(Method):
         ordered = sizes.sort(descending=True).values.tolist()
         more = ", ..." if len(ordered) > MOST_SIZES else ""
         shown = ", ".join(f"{size:,}" for size in ordered[:MOST_SIZES])
-        say(f"the centres start from K-means, whose clusters hold {shown}{more} images")
+        return shown + more
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         # One pass for all views, and so one set of batch-norm statistics: the anchor loss compares places in feature
@@ -158,7 +171,7 @@ class Center(Method):
         anchoring = kl_divergence(anchor, first.exp()) + kl_divergence(anchor, second.exp())
         if config.reseed:
             self._anchors = gather(parts.features.chunk(3)[0].detach()), plain.argmax(dim=1)
-        return {
+        outputs = {
             "loss": config.instance_weight * instance
             + config.clustering_weight * clustering
             + config.anchor_weight * anchoring,
@@ -166,8 +179,8 @@ class Center(Method):
             "clustering_loss": clustering.detach(),
             "anchor_loss": anchoring.detach(),
             "assignment_entropy": -(anchor * plain.detach()).sum(dim=1).mean(),
-            "logits": plain.detach(),
         }
+        return outputs if self.concludes else outputs | {"logits": plain.detach()}
 
     @torch.no_grad()
     def after_step(self, progress: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """Instance discrimination and then K-means: what a clustering method has to add something to."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -61,6 +61,11 @@ class SimCLR(Method):
         super().__init__()
         self.encoder = Discriminator(backbone, num_features, num_clusters, config)
         self.frame = build_frame(self.encoder, config, num_clusters=0)
+
+    @classmethod
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
+        """The temperature of SimCLR's own trainings on CIFAR-10 (its appendix B.9), which is CDC's here as well."""
+        return {"temperature": 0.5}
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         loss = self.frame(self.encoder, *views).loss

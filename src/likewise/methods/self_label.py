@@ -20,6 +20,10 @@ RELATIVE_THRESHOLD = 0.95  # of the largest possible confidence, where that is o
 BLOCK = 4096  # images looked at together before the training
 
 
+class TooFewSure(InputError):
+    """The finished run is not sure enough of its answers for them to be labels."""
+
+
 class SelfLabelConfig(MethodConfig):
     """Settings of self-labelling."""
 
@@ -79,6 +83,10 @@ class SelfLabel(Method):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @property
+    def undecayed(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.method.undecayed
+
+    @property
     def encoder(self) -> nn.Module:  # type: ignore[override]
         return self.method.encoder
 
@@ -130,7 +138,7 @@ class SelfLabel(Method):
             features: Of all images as they are.
 
         Raises:
-            InputError: If no image has one, or a cluster has none and that was not allowed.
+            TooFewSure: If no image has one, or a cluster has none and that was not allowed.
         """
         self.method.eval()
         device = next(self.method.parameters()).device
@@ -144,9 +152,9 @@ class SelfLabel(Method):
         threshold = self.threshold
         confident, clusters = int((confidences > threshold).sum()), int((surest > threshold).sum())
         if confident == 0:
-            raise InputError(self._none_is_sure(surest))
+            raise TooFewSure(self._none_is_sure(surest))
         if clusters < len(surest) and not self.config.allow_fewer_clusters:
-            raise InputError(self._fewer_clusters(surest))
+            raise TooFewSure(self._fewer_clusters(surest))
         say(
             f"self-labelling: {confident:,} of {len(confidences):,} images ({confident / len(confidences):.0%}) in "
             f"{clusters:,} of {len(surest):,} clusters have a confidence above {threshold:g}"

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from likewise.errors import InputError, RunError, unknown_name
+from likewise.errors import InputError, RunError, first_line, unknown_name
 from likewise.models.packed_conv import pack_convolutions
 from likewise.models.resnet9 import ResNet9
-from likewise.models.weights import first_line, load_into, read_weights
+from likewise.models.weights import load_into, read_weights
 
 Track = Literal["none", "labels", "self-supervised", "unknown"]
 

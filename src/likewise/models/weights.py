@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from likewise.errors import InputError
+from likewise.errors import InputError, first_line
 
 Weights = Mapping[str, Tensor]
 
@@ -39,11 +39,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path} holds no table of tensors.")
     return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another library says, or its name where it says nothing."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def load_into(network: nn.Module, weights: Weights, origin: str) -> None:

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import CheckpointIO
 
-from likewise.errors import RunError
+from likewise.errors import InputError, RunError, first_line
 from likewise.methods.base import Signs
 from likewise.progress import Tracker, say
 from likewise.ranks import agreed
@@ -37,7 +37,13 @@ class AtomicCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        try:
+            return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except Exception as error:  # torch has one for every way in which a file can be damaged
+            raise InputError(
+                f"{path} cannot be read as a checkpoint ({first_line(error)}). Delete it, and --resume starts the "
+                "training again."
+            ) from error
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)

@@ -82,7 +82,7 @@ class MethodTraining(L.LightningModule):
         return Leg(self.batches, self.current_epoch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return build_optimizer(self.method, self.training_config)
+        return build_optimizer(self.method, self.training_config, self.method.undecayed)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         for group in self.trainer.optimizers[0].param_groups:
@@ -153,6 +153,8 @@ def train(
     """
     plan = Plan.of(training)
     checkpoint = folder / "checkpoints" / "last.ckpt"
+    if world_size() > 1 and machine.device == "cuda":  # torch has it for GPUs only
+        synchronise_norms(method)
     module = MethodTraining(method, batches, plan, training)
     if machine.device == "cpu":
         keep_freed_memory()
@@ -177,6 +179,18 @@ def train(
     return Outcome(steps, -(-steps // batches.steps_per_epoch), seconds, rate, list(health.warnings.values()))
 
 
+def synchronise_norms(method: Method) -> None:
+    """Let the batch norms of a method see the images of all processes, in place.
+
+    Not by Lightning's `sync_batchnorm`: torch's conversion, which that uses, takes the activation away from timm's
+    norms that have one, and the network that is trained is then another one.
+    """
+    from timm.layers import convert_sync_batchnorm
+
+    for name, child in method.named_children():
+        setattr(method, name, convert_sync_batchnorm(child))
+
+
 def _quieten_lightning() -> None:
     """What Lightning says of devices and products at the start is said by `Machine`, in one line."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -196,7 +210,6 @@ def _trainer(machine: Machine, folder: Path, callbacks: list[L.Callback]) -> L.T
         devices=here,
         num_nodes=world_size() // here,
         strategy="ddp_find_unused_parameters_true" if several else "auto",
-        sync_batchnorm=several and machine.device == "cuda",  # torch has it for GPUs only
         precision="bf16-mixed" if machine.bf16 else "32-true",
         max_epochs=-1,  # the budget ends the run
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),

@@ -60,11 +60,21 @@ class Plan:
         return min(step / self.total_steps, 1.0)
 
 
-def build_optimizer(module: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
-    """The recipe's optimiser, with weight decay on matrices and kernels only."""
-    fused = all(p.is_cuda for p in module.parameters()) or None
-    weights = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+def build_optimizer(
+    module: nn.Module, training: TrainingConfig, undecayed: tuple[str, ...] = ()
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser, with weight decay on matrices and kernels only.
+
+    Args:
+        module: What is trained.
+        training: Names the optimiser.
+        undecayed: Ends of the names of further weights that are not to decay.
+    """
+    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    fused = all(p.is_cuda for _, p in trained) or None
+    decayed = {name for name, p in trained if p.ndim > 1 and not name.endswith(undecayed)}
+    weights = [p for name, p in trained if name in decayed]
+    others = [p for name, p in trained if name not in decayed]
     groups = [{"params": weights, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused)

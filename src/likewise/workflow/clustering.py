@@ -143,7 +143,9 @@ def _grouped(
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
     if start is not None:
-        start_from(network, start.model_file, whole=bool(recipe.stage.name))
+        # of several heads, one that is trained already would have the lowest loss for that alone
+        several = (recipe.training.heads or 1) > 1
+        start_from(network, start.model_file, whole=bool(recipe.stage.name), heads=not several)
     if labels is not None:
         network.track = "supervised"
     _warn_of_labels(network.track)
