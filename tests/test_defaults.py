@@ -206,7 +206,9 @@ def test_neighbours(given: dict[str, Any], neighbors: int) -> None:
 @pytest.mark.parametrize(
     ("given", "heads"),
     [
-        ({}, 1),
+        ({}, 5),
+        ({"method.settings.frame": "moco-v2"}, 1),
+        ({"method.name": "simclr"}, 1),
         ({"model.frozen": True}, 5),
         ({"model.frozen": True, "training.heads": 2}, 2),
         ({"model.frozen": True, "method.name": "scan"}, 5),
@@ -220,8 +222,15 @@ def test_heads(given: dict[str, Any], heads: int) -> None:
     assert with_budget(decided(32, **given), 1000).training.heads == heads
 
 
-@pytest.mark.parametrize("given", [{}, {"model.frozen": True, "method.name": "simclr"}, {"stage.name": "self-label"}])
-def test_several_heads_are_for_clusters_on_a_frozen_backbone(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"method.settings.frame": "moco-v3"},
+        {"model.frozen": True, "method.name": "simclr"},
+        {"stage.name": "self-label"},
+    ],
+)
+def test_several_heads_are_for_clusters_on_features(given: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="heads=1"):
         with_budget(decided(32, **given | {"training.heads": 2}), 1000)
 

@@ -147,17 +147,19 @@ def build_trained(network: Network, recipe: Recipe) -> Method:
     stage: Any = STAGES[recipe.stage.name][0] if config is not None else None
     if stage is not None:
         return stage(network.method, config)
-    further = [_further_head(network, recipe, number) for number in range(1, recipe.training.heads or 1)]
+    if network.frozen is None:
+        return network.method
+    width = network.frozen.num_features
+    further = [new_head(recipe, width, number) for number in range(1, recipe.training.heads or 1)]
     return BestOf([network.method, *further]) if further else network.method
 
 
-def _further_head(network: Network, recipe: Recipe, number: int) -> Method:
-    """Another network of the same method for the same frozen backbone; its weights follow from seed and number."""
-    assert network.frozen is not None
+def new_head(recipe: Recipe, num_features: int, number: int) -> Method:
+    """Another network of the same method on the same features; its weights follow from seed and number."""
     state = np.random.SeedSequence([recipe.training.seed, number]).generate_state(1, np.uint64)[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(state >> np.uint64(1)))
-        return _build_method(recipe, nn.Identity(), network.frozen.num_features)
+        return _build_method(recipe, nn.Identity(), num_features)
 
 
 def load_network(recipe: Recipe, path: Path) -> Network:

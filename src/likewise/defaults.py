@@ -107,13 +107,12 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         if name not in training.model_fields_set:
             setattr(training, name, value)
     if training.batch_size == 0:
-        # Sinkhorn balances a batch over the clusters: it needs several images for each of them
-        training.batch_size = min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
+        training.batch_size = fair_batch(num_images, clusters)
     method = METHODS[recipe.method.name][0]
     if training.neighbors is None:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors
-        training.neighbors = own or (_frozen_neighbors(num_images, clusters) if frozen else 0)
+        training.neighbors = own or (fair_neighbors(num_images, clusters) if frozen else 0)
     if training.neighbors and not method.takes_neighbors:
         raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")
     joined = method.joins_plain_views and not (recipe.model.frozen or recipe.stage.name)
@@ -127,11 +126,14 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
             "neighbours as positives need features that mean something: start from a run (--from RUN), "
             "or use a frozen backbone."
         )
+    on_features = recipe.model.frozen or method.renews(recipe.method.settings)
+    several = on_features and not (recipe.stage.name or method.concludes)
     if training.heads is None:
-        training.heads = method.heads if recipe.model.frozen and not recipe.stage.name else 1
-    if (training.heads or 1) > 1 and (recipe.stage.name or method.concludes or not recipe.model.frozen):
+        training.heads = method.heads if several else 1
+    if (training.heads or 1) > 1 and not several:
         raise InputError(
-            "several heads are for the clusters of cdc, scan and center on a frozen backbone: set training.heads=1."
+            "several heads are for the clusters of cdc, scan and center on a frozen backbone, and for cdc in the "
+            "in-batch frame from scratch: set training.heads=1."
         )
     if training.steps is None and training.epochs is None and training.minutes is None:
         if recipe.model.frozen:
@@ -144,7 +146,12 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     return recipe
 
 
-def _frozen_neighbors(num_images: int, clusters: int) -> int:
+def fair_batch(num_images: int, clusters: int) -> int:
+    """Sinkhorn balances a batch over the clusters: it needs several images for each of them."""
+    return min(max(256, min(4 * clusters, LARGEST_BATCH)), num_images)
+
+
+def fair_neighbors(num_images: int, clusters: int) -> int:
     """How many of the nearest images may stand in for an image: of a cluster of fair size, at most a fifth."""
     return min(max(num_images // (5 * clusters), 1), FROZEN_NEIGHBORS)
 

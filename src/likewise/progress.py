@@ -69,6 +69,7 @@ class Tracker:
         self._before = 0
         self._start = time.monotonic()
         self._said = self._start
+        self._speaks = rank() == 0
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count `count` more units; `note` is shown beside the bar until the next note."""
@@ -93,7 +94,7 @@ class Tracker:
 
     def _show(self) -> None:
         now = time.monotonic()
-        if now - self._said < self.every or rank() != 0:
+        if now - self._said < self.every or not self._speaks:
             return
         self._said = now
         left = self.seconds_left()

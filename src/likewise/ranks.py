@@ -5,6 +5,8 @@ Nothing is imported from torch before it is needed: command line and progress as
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,24 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
+_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In here this process is the only one: for what every process does by itself, and all alike."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def _distributed() -> Any | None:
     """torch.distributed, where processes are connected by it."""
+    if _alone:
+        return None
     distributed = sys.modules.get("torch.distributed")
     return distributed if distributed and distributed.is_available() and distributed.is_initialized() else None
 

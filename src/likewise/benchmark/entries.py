@@ -114,8 +114,9 @@ def _ablation(name: str, about: str, *settings: str, paper: tuple[str, str] = ("
     return Entry(name, about, stages, published=paper[0], published_linear=paper[1], probed=True)
 
 
-def _head_ablation(name: str, about: str, setting: str) -> Entry:
-    return Entry(name, about, (Stage(1.0, ("method.name=cdc", setting)),), heads_only=True)
+def _training_ablation(name: str, about: str, setting: str, heads_only: bool = False) -> Entry:
+    stages = (Stage(1.0, ("method.name=cdc", setting)),)
+    return Entry(name, about, stages, probed=True, heads_only=heads_only)
 
 
 def _center_ablation(name: str, about: str, *settings: str) -> Entry:
@@ -140,8 +141,8 @@ _CDC_ABLATIONS = (
     _ablation("epsilon-0.02", "epsilon = .02: targets nearly hard", "epsilon=0.02"),
     _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
     _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
-    _head_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0"),
-    _head_ablation("one-head", "a single head, as in the paper", "training.heads=1"),
+    _training_ablation("one-head", "a single head from start to end, as in the paper", "training.heads=1"),
+    _training_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0", True),
 )
 _CENTER_ABLATIONS = (
     _center_ablation("full", "cluster centres as they are"),

@@ -206,7 +206,7 @@ def _trained(job: Job) -> dict[str, Any]:
     linear = linear_accuracy(runs[-1], job.setup.labels, job.setup.test) if job.entry.probed else None
     last, parts = runs[-1].metrics(), [run.metrics()["training"] for run in runs]
     seconds = sum(part["seconds"] for part in parts)
-    images = sum(part["seconds"] * part["images_per_second"] for part in parts)
+    images = sum(run.metrics()["training"]["steps"] * Recipe.read(run.recipe_file).training.batch_size for run in runs)
     return {
         **{name: evaluation["rows"][0][name] for name in SCORES},
         "features_acc": evaluation["rows"][1]["acc"],
@@ -232,9 +232,10 @@ def _trained(job: Job) -> dict[str, Any]:
 
 def _helped(run: RunDirectory) -> str:
     """What a row has beside its method, in words."""
-    training = Recipe.read(run.recipe_file).training
+    recipe = Recipe.read(run.recipe_file)
+    training, when = recipe.training, "" if recipe.model.frozen else ", new ones on its features at the end"
     parts = [f"with {training.neighbors:,} neighbours of each image as positives" if training.neighbors else ""]
-    parts += [f"the best of {training.heads} heads by its loss" if (training.heads or 1) > 1 else ""]
+    parts += [f"the best of {training.heads} heads by its loss{when}" if (training.heads or 1) > 1 else ""]
     return ", ".join(filter(None, parts))
 
 

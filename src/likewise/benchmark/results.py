@@ -149,5 +149,6 @@ def budget_words(minutes: float | None, epochs: float | None) -> str:
     amount = f"{epochs:g} epochs" if minutes is None else format_seconds(60 * minutes)
     return (
         f"{amount} of training for each method and seed, all stages together; features of a frozen backbone (computed "
-        "once for each seed and set of views), neighbours, the last K-means and scoring are not counted"
+        "once for each seed and set of views), neighbours, new heads at the end, the last K-means and scoring are not "
+        "part of it"
     )

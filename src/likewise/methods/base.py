@@ -61,7 +61,8 @@ class Method(nn.Module, ABC):
         prepares: Whether `prepare` is to be called before the first step.
         concludes: Whether `conclude` is to be called after the last.
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
-        heads: How many are trained side by side on a frozen backbone, to keep the best, unless the recipe says.
+        heads: How many are trained side by side on a frozen backbone, or at the end of a training from scratch if it
+            `renews` them, to keep the best, unless the recipe says.
         undecayed: How the names of weights end that weight decay leaves alone; it never touches biases and norms.
         takes_neighbors: Whether its views may be of different images at all.
         joins_plain_views: Whether plain and augmented views go through the network as one batch, and so have one size.
@@ -112,6 +113,15 @@ class Method(nn.Module, ABC):
             given: What has been set, which a suggestion may depend on.
         """
         return {}
+
+    @classmethod
+    def renews(cls, settings: dict[str, Any]) -> bool:
+        """Whether a training from scratch ends with new heads on the features that it has learned.
+
+        Args:
+            settings: Of the method, as far as they are known.
+        """
+        return False
 
     def after_step(self, progress: float = 0.0) -> None:
         """What follows an optimiser step, such as a queue or a momentum encoder that moves on; once after each.

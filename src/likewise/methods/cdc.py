@@ -75,6 +75,11 @@ class CDC(Method):
         temperature = given.get("assignment_temperature", sharpest)
         return {"temperature": 0.5, "assignment_temperature": temperature, "epsilon": round(temperature / 2, 6)}
 
+    @classmethod
+    def renews(cls, settings: dict[str, Any]) -> bool:
+        """In the in-batch frame; a momentum encoder needs more steps than a new head has."""
+        return settings.get("frame", "in-batch") == "in-batch"
+
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         contrastive, swapped = self.frame(self.encoder, *views)
         cluster = torch.stack([self._cluster_loss(scores, logits) for scores, logits in swapped]).mean()

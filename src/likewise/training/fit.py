@@ -185,7 +185,7 @@ def synchronise_norms(method: Method) -> None:
     Not by Lightning's `sync_batchnorm`: torch's conversion, which that uses, takes the activation away from timm's
     norms that have one, and the network that is trained is then another one.
     """
-    from timm.layers import convert_sync_batchnorm
+    from timm.layers.norm_act import convert_sync_batchnorm
 
     for name, child in method.named_children():
         setattr(method, name, convert_sync_batchnorm(child))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
 from likewise.training.rows import Rows
 from likewise.views import Views
+from likewise.workflow.heads import renew_head, renews
 from likewise.workflow.results import write_results, write_skipped
 
 ASSIGNED = 16_384  # cached features that are looked at together
@@ -144,7 +145,7 @@ def _grouped(
     network = build_network(recipe)
     if start is not None:
         # of several heads, one that is trained already would have the lowest loss for that alone
-        several = (recipe.training.heads or 1) > 1
+        several = recipe.model.frozen and (recipe.training.heads or 1) > 1
         start_from(network, start.model_file, whole=bool(recipe.stage.name), heads=not several)
     if labels is not None:
         network.track = "supervised"
@@ -162,6 +163,10 @@ def _grouped(
     outcome = _train(trained, batches, recipe, machine, run, resume, watch)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
+    if renews(recipe):
+        spent = renew_head(network.method, recipe, embedded.features, machine)
+        outcome = replace(outcome, seconds=outcome.seconds + spent)
+        embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
     if trained.concludes:
         network.method.conclude(_tensor(embedded.features))
         embedded = _assigned(network.method, embedded.rows, embedded.features, machine)

@@ -1,0 +1,68 @@
+"""New heads on the features of a network that was trained from scratch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from patterns import QUICK
+from safetensors.torch import load_file
+
+from likewise.assembly import build_network
+from likewise.config import Recipe
+from likewise.evaluation import accuracy
+from likewise.recipe_book import make_recipe
+from likewise.runs import RunDirectory
+from likewise.training.machine import Machine
+from likewise.workflow import assign, cluster
+from likewise.workflow.heads import renew_head
+
+GIVEN = {"method.num_clusters": 4, "training.precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def renewed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    run = RunDirectory(tmp_path_factory.mktemp("heads") / "run")
+    cluster(make_recipe(None, GIVEN | {"training.heads": 3}, QUICK), str(photos), run)
+    return run
+
+
+def test_the_head_is_a_new_one_and_the_backbone_the_trained_one(
+    renewed: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    kept = RunDirectory(tmp_path / "kept")
+    cluster(make_recipe(None, GIVEN | {"training.heads": 1}, QUICK), str(photos), kept)
+    one, other = load_file(renewed.model_file), load_file(kept.model_file)
+    assert one.keys() == other.keys()
+    for name in one:
+        assert np.array_equal(one[name], other[name]) == (".backbone." in name), name
+
+
+def test_its_clusters_are_those_of_the_run(renewed: RunDirectory, photos: Path) -> None:
+    table = renewed.assignments()
+    kinds = np.unique([name.split("/")[0] for name in table.names], return_inverse=True)[1]
+    assert accuracy(table.clusters, kinds) >= 0.9
+    again, _, _ = assign(renewed, str(photos))
+    assert np.array_equal(again.clusters, table.clusters)
+
+
+def test_the_same_seed_gives_the_same_head(renewed: RunDirectory) -> None:
+    recipe, machine = Recipe.read(renewed.recipe_file), Machine("cpu", bf16=False, compile=False, reason="")
+    features = renewed.features("backbone")
+    found = []
+    for seed in (0, 0, 1):
+        recipe.training.seed = seed
+        network = build_network(recipe)
+        renew_head(network.method, recipe, features, machine)
+        found.append(network.method.state_dict()["encoder.head.0.weight"])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_where_nothing_can_be_learned_the_head_stays(renewed: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, machine = Recipe.read(renewed.recipe_file), Machine("cpu", bf16=False, compile=False, reason="")
+    network = build_network(recipe)
+    before = {name: tensor.clone() for name, tensor in network.method.state_dict().items()}
+    renew_head(network.method, recipe, np.full_like(renewed.features("backbone"), np.nan), machine)
+    assert "no new head" in capsys.readouterr().err
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.method.state_dict().items())
