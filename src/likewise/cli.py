@@ -154,7 +154,7 @@ def train(
 ) -> None:
     """Train what a recipe says, or go on from a finished run: with a further stage, or with another method.
 
-    Often better groups from the features of a run, in minutes: `likewise train --from run --frozen -o run2`
+    Other groups on the same features: `likewise train --from run --frozen --set method.num_clusters=20 -o run2`
 
     A recipe by its name: `likewise train cdc-cifar10 -o run`
     """
