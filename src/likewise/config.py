@@ -70,7 +70,8 @@ class TrainingConfig(Section):
         ge=1,
         le=64,
         description="trained side by side on a frozen backbone, or on its features once a training from scratch has "
-        "ended; the one with the lowest loss is kept. By default 5 for cdc, and for scan on a frozen backbone, else 1",
+        "ended; the one with the lowest loss is kept. By default 5 for cdc and scan on a frozen backbone and for cdc "
+        "in the in-batch frame, else 1",
     )
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")

@@ -102,6 +102,8 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     if another:
         del method["settings"]
     elif refrozen or "num_clusters" in asked.method.model_fields_set:
+        if asked.method.num_clusters != method["num_clusters"]:
+            kept -= {"neighbors"}  # at most a part of a fair cluster
         method["settings"] = _without_suggestions(method, frozen)
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere

@@ -226,6 +226,8 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
     facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
     machines = [result for result in done if result.get("epochs") is not None] or done
     facts |= machines[0]["machine"]
-    if any(result["machine"] != machines[0]["machine"] for result in machines):
+    # how a run was computed is worded otherwise where it was resumed
+    kinds = {tuple(result["machine"].get(name) for name in ("processor", "cores", "torch")) for result in machines}
+    if len(kinds) > 1:
         facts["machines"] = "not all runs were made on this one, or with these versions: see results.json"
     return facts

@@ -206,7 +206,10 @@ def _trained(job: Job) -> dict[str, Any]:
     linear = linear_accuracy(runs[-1], job.setup.labels, job.setup.test) if job.entry.probed else None
     last, parts = runs[-1].metrics(), [run.metrics()["training"] for run in runs]
     seconds = sum(part["seconds"] for part in parts)
-    images = sum(run.metrics()["training"]["steps"] * Recipe.read(run.recipe_file).training.batch_size for run in runs)
+    trained = [run.metrics()["training"]["steps"] * Recipe.read(run.recipe_file).training.batch_size for run in runs]
+    images = sum(trained)
+    # without what follows the steps, such as new heads
+    busy = sum(count / part["images_per_second"] for count, part in zip(trained, parts, strict=True))
     return {
         **{name: evaluation["rows"][0][name] for name in SCORES},
         "features_acc": evaluation["rows"][1]["acc"],
@@ -219,9 +222,9 @@ def _trained(job: Job) -> dict[str, Any]:
         "num_images": evaluation["num_images"],
         "num_classes": evaluation["num_classes"],
         "track": last["track"],
-        "helped": _helped(runs[-1]),
+        "helped": "; ".join(dict.fromkeys(filter(None, map(_helped, runs)))),
         "seconds": seconds,
-        "images_per_second": images / seconds if seconds else None,
+        "images_per_second": images / busy if busy else None,
         "epochs": images / Recipe.read(runs[-1].recipe_file).data.num_images,
         "peak_memory_mb": max(part["peak_memory_mb"] for part in parts),
         "warnings": [*refused, *(warning for part in parts for warning in part["warnings"])],

@@ -55,6 +55,10 @@ class BestOf(Method):
         return self._all()[0].prepares
 
     @property
+    def concludes(self) -> bool:  # type: ignore[override]
+        return self._all()[0].concludes
+
+    @property
     def undecayed(self) -> tuple[str, ...]:  # type: ignore[override]
         return self._all()[0].undecayed
 

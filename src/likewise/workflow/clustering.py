@@ -1,5 +1,6 @@
 """Group images: train, assign, write the run directory."""
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -145,7 +146,9 @@ def _grouped(
     network = build_network(recipe)
     if start is not None:
         # of several heads, one that is trained already would have the lowest loss for that alone
-        several = recipe.model.frozen and (recipe.training.heads or 1) > 1
+        several = bool(recipe.model.frozen) and (recipe.training.heads or 1) > 1
+        if several and not recipe.stage.name:
+            say(f"{recipe.training.heads} new heads on the features of that run; training.heads=1 goes on with its own")
         start_from(network, start.model_file, whole=bool(recipe.stage.name), heads=not several)
     if labels is not None:
         network.track = "supervised"
@@ -164,9 +167,9 @@ def _grouped(
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
     if renews(recipe):
-        spent = renew_head(network.method, recipe, embedded.features, machine)
-        outcome = replace(outcome, seconds=outcome.seconds + spent)
-        embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
+        embedded, outcome = _renewed(network.method, recipe, embedded, outcome, machine)
+        if watch is not None:
+            watch(outcome.steps, outcome.seconds)
     if trained.concludes:
         network.method.conclude(_tensor(embedded.features))
         embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
@@ -175,6 +178,18 @@ def _grouped(
         write_results(run, store, embedded, recipe, machine, outcome, network.track)
     wait()
     return Clustering(recipe, network, machine, store, embedded, run)
+
+
+def _renewed(
+    method: Method, recipe: Recipe, embedded: Embedded, outcome: Outcome, machine: Machine
+) -> tuple[Embedded, Outcome]:
+    """What a network says with a new head, and what its training took and showed then."""
+    start, warnings = time.monotonic(), outcome.warnings
+    if renew_head(method, recipe, embedded.features, machine):
+        embedded = _assigned(method, embedded.rows, embedded.features, machine)
+        warnings = [f"before the head was replaced, {warning}" for warning in warnings]
+    seconds = outcome.seconds + time.monotonic() - start
+    return embedded, replace(outcome, seconds=seconds, warnings=warnings)
 
 
 def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory | None:

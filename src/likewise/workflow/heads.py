@@ -1,6 +1,5 @@
 """New heads on the features of a network that was trained from scratch."""
 
-import time
 from itertools import count
 
 import numpy as np
@@ -16,11 +15,11 @@ from likewise.training.batches import FeatureBatches, Neighbors
 from likewise.training.machine import Machine
 from likewise.training.plan import Plan, build_optimizer
 
-STEPS, EPOCHS = 300, 3  # at least, whichever is more
-MOST_EPOCHS = 50  # of a small set, which more of would be learnt by heart
+STEPS, EPOCHS = 300, 3  # whichever is more,
+MOST_EPOCHS = 50  # but no more of a small set, which would be learnt by heart
 
 
-def renew_head(method: Method, recipe: Recipe, features: np.ndarray, machine: Machine) -> float:
+def renew_head(method: Method, recipe: Recipe, features: np.ndarray, machine: Machine) -> bool:
     """Replace the head of a trained network by the best of several new ones on its features.
 
     A network that learns from scratch forms its clusters in the first epochs, from the little that its features know
@@ -37,9 +36,8 @@ def renew_head(method: Method, recipe: Recipe, features: np.ndarray, machine: Ma
         machine: How to compute.
 
     Returns:
-        The seconds that it took.
+        Whether it was replaced; it stays where no new one has learned anything.
     """
-    start = time.monotonic()
     clusters, total = recipe.method.num_clusters, len(features)
     size = fair_batch(total, clusters)
     epoch_steps = total // size
@@ -63,11 +61,12 @@ def renew_head(method: Method, recipe: Recipe, features: np.ndarray, machine: Ma
             optimizer.step()
             best.after_step(plan.progress(step + 1))
             tracker.advance()
-    if bool(best.losses.isfinite().any()):
+    learned = bool(best.losses.isfinite().any())
+    if learned:
         method.load_state_dict(best.result().inference_state(), strict=False)
     else:
         say("note: no new head on the features has learned anything; the one that was trained with them stays")
-    return time.monotonic() - start
+    return learned
 
 
 def renews(recipe: Recipe) -> bool:
