@@ -94,6 +94,7 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     kept, method, frozen = tables["training"].keys() - _NOT_CARRIED, tables["method"], tables["model"]["frozen"]
     another = "name" in asked.method.model_fields_set and asked.method.name != method["name"]
     refrozen = asked.model.frozen not in (None, frozen)
+    regrouped = "num_clusters" in asked.method.model_fields_set and asked.method.num_clusters != method["num_clusters"]
     if asked.stage.name or before.stage.name or refrozen:
         tables["views"] = {"size": tables["views"]["size"]}
     if asked.stage.name or before.stage.name or refrozen or another:
@@ -101,10 +102,10 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
         kept = {"seed", "precision", *(["neighbors"] if refrozen and frozen and not another else [])}
     if another:
         del method["settings"]
-    elif refrozen or "num_clusters" in asked.method.model_fields_set:
-        if asked.method.num_clusters != method["num_clusters"]:
-            kept -= {"neighbors"}  # at most a part of a fair cluster
+    elif refrozen or regrouped:
         method["settings"] = _without_suggestions(method, frozen)
+    if regrouped:
+        kept -= {"neighbors"}  # which are at most a part of a fair cluster
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
     return tables

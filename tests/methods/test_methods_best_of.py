@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from likewise.methods import CDC, SCAN, BestOf, CDCConfig, Method, SCANConfig
+from likewise.methods import CDC, SCAN, BestOf, CDCConfig, Center, CenterConfig, Method, SCANConfig
 from likewise.methods.best_of import MOMENTUM
 
 
@@ -83,6 +83,8 @@ def test_what_belongs_to_the_method_is_passed_on() -> None:
     one = together.methods[0]
     assert (together.views, together.signs) == (one.views, one.signs)
     assert (together.prepares, together.concludes) == (False, False)
+    placed_at_the_end = CenterConfig(hidden_dim=16, clustering_weight=0, anchor_weight=0)
+    assert BestOf([Center(nn.Identity(), 12, 3, placed_at_the_end)]).concludes
     assert together.chance_loss(8) == one.chance_loss(8)  # type: ignore[operator]
     assert together.largest_confidence == 1.0
     assert BestOf(_heads()).largest_confidence < 1

@@ -1,6 +1,8 @@
 """New heads on the features of a network that was trained from scratch."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from likewise.config import Recipe
 from likewise.evaluation import accuracy
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
+from likewise.training.fit import Outcome
 from likewise.training.machine import Machine
-from likewise.workflow import assign, cluster
+from likewise.workflow import assign, cluster, clustering
 from likewise.workflow.heads import renew_head
 
 GIVEN = {"method.num_clusters": 4, "training.precision": "fp32"}
@@ -66,3 +69,20 @@ def test_where_nothing_can_be_learned_the_head_stays(renewed: RunDirectory, caps
     renew_head(network.method, recipe, np.full_like(renewed.features("backbone"), np.nan), machine)
     assert "no new head" in capsys.readouterr().err
     assert all(torch.equal(before[name], tensor) for name, tensor in network.method.state_dict().items())
+
+
+def test_what_was_noticed_of_the_old_head_is_told_as_that(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = clustering._train
+
+    def with_warning(*arguments: Any) -> Outcome:
+        return replace(original(*arguments), warnings=["step 3: collapsed."])
+
+    monkeypatch.setattr(clustering, "_train", with_warning)
+    moments: list[int] = []
+    recipe = make_recipe(None, GIVEN, [*QUICK, "training.steps=4", "training.heads=2"])
+    done = cluster(recipe, str(photos), RunDirectory(tmp_path / "run"), observe=lambda seen: moments.append(seen.step))
+    training = done.run.metrics()["training"]
+    assert training["warnings"] == ["before the head was replaced, step 3: collapsed."]
+    assert moments[-2:] == [4, 4]  # with the old head, and with the new one

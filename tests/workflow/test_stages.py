@@ -228,6 +228,8 @@ class TestRecipe:
         old.recipe_file.write_text(text.replace("neighbors = 0", "neighbors = 7"))
         assert make_recipe(None, {"model.frozen": False}, [], old.path).training.neighbors == 7
         assert make_recipe(None, {"model.frozen": True}, [], old.path).views == Recipe.read(old.recipe_file).views
+        # 7 of a fair cluster of 60 images are not 7 of one of 6
+        assert make_recipe(None, {"method.num_clusters": 40}, [], old.path).training.neighbors is None
 
     def test_what_followed_from_the_number_of_clusters_does_not_carry_over(
         self, start: RunDirectory, tmp_path: Path
