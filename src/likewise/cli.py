@@ -154,6 +154,8 @@ def train(
 ) -> None:
     """Train what a recipe says, or go on from a finished run: with a further stage, or with another method.
 
+    Example: `likewise train --from run --stage self-label -o run2`
+
     Other groups on the same features: `likewise train --from run --frozen --set method.num_clusters=20 -o run2`
 
     A recipe by its name: `likewise train cdc-cifar10 -o run`

@@ -9,7 +9,7 @@ from likewise.progress import format_seconds
 
 SCORES = ("acc", "nmi", "ari")
 FURTHER = ("features_acc", "linear", "silhouette", "davies_bouldin")
-COSTS = ("images_per_second", "epochs", "peak_memory_mb", "seconds")
+COSTS = {"seconds": "trained", "images_per_second": "images/s", "epochs": "epochs", "peak_memory_mb": "peak memory"}
 
 
 def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
@@ -73,16 +73,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         "davies_bouldin": "Davies-Bouldin",
     }
     further = {name: words for name, words in further.items() if any(row[name]["mean"] is not None for row in rows)}
-    head = ["", "ACC", "NMI", "ARI", *further.values(), *_COSTS, "seeds", *papers.values()]
+    head = ["", "ACC", "NMI", "ARI", *further.values(), *COSTS.values(), "seeds", *papers.values()]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
         name = f"{row['name']} (label-pretrained)" if row["label_pretrained"] else row["name"]
         cells = [name, *_scores(row), *(_score(row[name]) for name in further), *_costs(row)]
         lines.append(_line([*cells, f"{row['num_done']} of {row['num_seeds']}", *(row[name] for name in papers)]))
     return "\n".join(lines)
-
-
-_COSTS = ("trained", "images/s", "epochs", "peak memory")
 
 
 def _line(cells: list[str]) -> str:
@@ -106,7 +103,7 @@ def _decimals(value: float) -> str:
 
 
 def _costs(row: dict[str, Any]) -> list[str]:
-    speed, epochs, memory, seconds = (row[name]["mean"] for name in COSTS)
+    seconds, speed, epochs, memory = (row[name]["mean"] for name in COSTS)
     return [
         "-" if seconds is None else format_seconds(seconds),
         "-" if speed is None else f"{speed:,.0f}",

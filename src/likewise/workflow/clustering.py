@@ -37,7 +37,7 @@ from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
 from likewise.training.rows import Rows
 from likewise.views import Views
-from likewise.workflow.heads import renew_head, renews
+from likewise.workflow.heads import renew_head
 from likewise.workflow.results import write_results, write_skipped
 
 ASSIGNED = 16_384  # cached features that are looked at together
@@ -144,12 +144,13 @@ def _grouped(
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
     network = build_network(recipe)
+    several = (recipe.training.heads or 1) > 1
     if start is not None:
         # of several heads, one that is trained already would have the lowest loss for that alone
-        several = bool(recipe.model.frozen) and (recipe.training.heads or 1) > 1
-        if several and not recipe.stage.name:
+        afresh = several and network.frozen is not None
+        if afresh:
             say(f"{recipe.training.heads} new heads on the features of that run; training.heads=1 goes on with its own")
-        start_from(network, start.model_file, whole=bool(recipe.stage.name), heads=not several)
+        start_from(network, start.model_file, whole=bool(recipe.stage.name), heads=not afresh)
     if labels is not None:
         network.track = "supervised"
     _warn_of_labels(network.track)
@@ -166,7 +167,7 @@ def _grouped(
     outcome = _train(trained, batches, recipe, machine, run, resume, watch)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
-    if renews(recipe):
+    if several and network.frozen is None:
         embedded, outcome = _renewed(network.method, recipe, embedded, outcome, machine)
         if watch is not None:
             watch(outcome.steps, outcome.seconds)

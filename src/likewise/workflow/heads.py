@@ -67,8 +67,3 @@ def renew_head(method: Method, recipe: Recipe, features: np.ndarray, machine: Ma
     else:
         say("note: no new head on the features has learned anything; the one that was trained with them stays")
     return learned
-
-
-def renews(recipe: Recipe) -> bool:
-    """Whether the head of a run is to be replaced at its end."""
-    return (recipe.training.heads or 1) > 1 and not recipe.model.frozen
