@@ -26,7 +26,7 @@ check: $(DEVELOPMENT) ## Format, lint, types, import contract
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(DEVELOPMENT) $(BENCHMARKS) ## Speed beside other libraries and the machine's limit; tables into bench/ (half an hour on 2 cores)
+bench: $(DEVELOPMENT) $(BENCHMARKS) ## Speed beside other libraries and the machine's limit; tables into bench/ (20 minutes on 2 cores)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/settings.py
 	$(BIN)/python benchmarks/views.py
