@@ -279,11 +279,3 @@ def test_frozen_backbones_train_for_five_epochs_in_large_sets() -> None:
     recipe = decided(32, **{"model.frozen": True})
     assert with_budget(recipe, 1000).training.steps == 500
     assert with_budget(recipe, 256_000).training.steps == 5000
-
-
-def test_smaller_views_are_not_for_methods_that_join_them_with_images() -> None:
-    smaller = {"views.size": 24}
-    assert with_budget(decided(32, **smaller), 1000).views.size == 24
-    with pytest.raises(InputError, match=r"views\.size=0"):
-        with_budget(decided(32, **smaller | {"method.name": "center"}), 1000)
-    with_budget(decided(24, **smaller | {"method.name": "center"}), 1000)

@@ -216,7 +216,7 @@ def start_from(network: Network, path: Path, whole: bool = False, heads: bool = 
             "must stay those of that run."
         )
     network.load_state_dict(taken, strict=False)
-    network.method.restart()
+    network.method.restart({name.removeprefix("method.") for name in taken})
     network.track = track
 
 

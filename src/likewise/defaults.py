@@ -67,7 +67,8 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
     method, given = METHODS[recipe.method.name][0], recipe.method.settings
-    recipe.method.settings = method.suggest(recipe.method.num_clusters, model.frozen, given) | given
+    new = not model.start and model.weights == "none"
+    recipe.method.settings = method.suggest(recipe.method.num_clusters, model.frozen, given, new) | given
     # what was set stays; the rest comes from the set of views that suits the images
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
     stage = STAGE_DEFAULTS.get(recipe.stage.name)
@@ -115,12 +116,6 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         training.neighbors = own or (fair_neighbors(num_images, clusters) if frozen else 0)
     if training.neighbors and not method.takes_neighbors:
         raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")
-    joined = method.joins_plain_views and not (recipe.model.frozen or recipe.stage.name)
-    if joined and recipe.views.size not in (0, recipe.data.image_size):
-        raise InputError(
-            f"{recipe.method.name} takes images and their views as one batch, in which all have the same size: "
-            "--set views.size=0, or choose a smaller --image-size."
-        )
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):
         raise InputError(
             "neighbours as positives need features that mean something: start from a run (--from RUN), "

@@ -112,8 +112,13 @@ def gather(rows: "Tensor") -> "Tensor":
     return Gather.apply(rows.contiguous())
 
 
-def share_buffers(module: "Module") -> None:
-    """Give every process the buffers of rank 0, such as statistics of batch norm, which each gathers for itself."""
+def share(tensor: "Tensor") -> None:
+    """Give every process the values of rank 0, in place."""
     if distributed := _distributed():
-        for buffer in module.buffers():
-            distributed.broadcast(buffer, src=0)
+        distributed.broadcast(tensor.detach(), src=0)
+
+
+def share_buffers(module: "Module") -> None:
+    """The same for all buffers, such as statistics of batch norm, which each process gathers for itself."""
+    for buffer in module.buffers():
+        share(buffer)

@@ -103,7 +103,7 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     if another:
         del method["settings"]
     elif refrozen or regrouped:
-        method["settings"] = _without_suggestions(method, frozen)
+        method["settings"] = _without_suggestions(before)
     if regrouped:
         kept -= {"neighbors"}  # which are at most a part of a fair cluster
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
@@ -111,14 +111,16 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     return tables
 
 
-def _without_suggestions(method: dict[str, Any], frozen: bool) -> dict[str, Any]:
-    """The settings of a run without those that followed from its number of clusters."""
+def _without_suggestions(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a run without those that followed from its number of clusters and its backbone."""
     from likewise.methods import METHODS
 
-    if method["name"] not in METHODS:
-        return method["settings"]
-    suggested = METHODS[method["name"]][0].suggest(method["num_clusters"], frozen, {})
-    return {name: value for name, value in method["settings"].items() if suggested.get(name) != value}
+    method, model = recipe.method, recipe.model
+    if method.name not in METHODS:
+        return method.settings
+    new = not model.start and model.weights == "none"
+    suggested = METHODS[method.name][0].suggest(method.num_clusters, bool(model.frozen), {}, new)
+    return {name: value for name, value in method.settings.items() if suggested.get(name) != value}
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

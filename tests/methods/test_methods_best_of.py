@@ -82,9 +82,13 @@ def test_what_belongs_to_the_method_is_passed_on() -> None:
     together = BestOf([SCAN(nn.Identity(), 12, 3, SCANConfig()) for _ in range(2)])
     one = together.methods[0]
     assert (together.views, together.signs) == (one.views, one.signs)
-    assert (together.prepares, together.concludes) == (False, False)
+    assert (together.prepares_at, together.concludes, together.has_clusters) == (None, False, True)
     placed_at_the_end = CenterConfig(hidden_dim=16, clustering_weight=0, anchor_weight=0)
     assert BestOf([Center(nn.Identity(), 12, 3, placed_at_the_end)]).concludes
+    warming = BestOf([Center(nn.Identity(), 12, 3, CenterConfig(hidden_dim=16, warmup=0.5)) for _ in range(2)])
+    assert (warming.prepares_at, warming.has_clusters, len(warming.views)) == (0.5, False, 2)
+    warming.prepare(torch.rand(20, 12))
+    assert (warming.has_clusters, len(warming.views)) == (True, 3)
     assert together.chance_loss(8) == one.chance_loss(8)  # type: ignore[operator]
     assert together.largest_confidence == 1.0
     assert BestOf(_heads()).largest_confidence < 1

@@ -23,9 +23,9 @@ def _method(**settings) -> Center:
     return Center(backbone, 12, 3, CenterConfig(hidden_dim=16, projection_dim=8, **settings))
 
 
-def _views(count=10, seed=1):
+def _views(count=10, seed=1, number=3):
     generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.rand(count, 3, 4, 4, generator=generator) for _ in range(3))
+    return tuple(torch.rand(count, 3, 4, 4, generator=generator) for _ in range(number))
 
 
 def test_every_trainable_parameter_learns():
@@ -38,17 +38,17 @@ def test_every_trainable_parameter_learns():
 
 def test_the_instance_loss_alone_leaves_the_centers_alone():
     method = _method(clustering_weight=0, anchor_weight=0)
-    out = method.training_step(_views())
+    out = method.training_step(_views(number=2))
     torch.testing.assert_close(out["loss"].detach(), out["instance_loss"])
     out["loss"].backward()
-    assert not method.encoder.centers.grad.any()
+    assert method.encoder.centers.grad is None
     assert method.encoder.head[0].weight.grad.any()
 
 
 def test_without_losses_of_their_own_the_centers_are_found_at_the_end():
     method = _method(clustering_weight=0, anchor_weight=0)
-    assert (method.prepares, method.concludes) == (False, True)
-    assert "logits" not in method.training_step(_views())
+    assert (method.prepares_at, method.concludes, method.has_clusters) == (None, True, False)
+    assert set(method.training_step(_views(number=2))) == {"loss", "instance_loss"}
     generator = torch.Generator().manual_seed(3)
     features = torch.randn(60, method.encoder.centers.shape[1], generator=generator)
     method.conclude(features)
@@ -56,7 +56,72 @@ def test_without_losses_of_their_own_the_centers_are_found_at_the_end():
     for cluster, place in enumerate(method.encoder.centers.detach()):
         torch.testing.assert_close(place, features[own == cluster].mean(dim=0), atol=1e-3, rtol=1e-3)
     usual = _method()
-    assert (usual.prepares, usual.concludes) == (True, False)
+    assert (usual.prepares_at, usual.concludes, usual.has_clusters) == (0, False, True)
+
+
+class TestWarmUp:
+    def test_is_the_instance_loss_on_the_augmented_views_alone(self):
+        method, views = _method(warmup=0.4), _views(number=2)
+        assert method.views == ("augmented", "augmented")
+        assert (method.prepares_at, method.has_clusters) == (0.4, False)
+        out = method.training_step(views)
+        assert set(out) == {"loss", "instance_loss"}
+        one, other = (method.parts(view).projections for view in views)
+        torch.testing.assert_close(out["loss"], nt_xent(one, other, 0.5))
+
+    def test_ends_when_the_centers_are_placed(self):
+        method = _method(warmup=0.4)
+        method.prepare(torch.rand(50, 12, generator=torch.Generator().manual_seed(0)))
+        assert method.views == ("plain", "augmented", "augmented")
+        assert method.has_clusters
+        assert set(TERMS) < set(method.training_step(_views()))
+
+    @pytest.mark.parametrize("prepared", [True, False])
+    def test_is_remembered(self, prepared):
+        method = _method(warmup=0.4)
+        if prepared:
+            method.prepare(torch.rand(50, 12, generator=torch.Generator().manual_seed(0)))
+        other = _method(warmup=0.4)
+        other.load_state_dict(method.state_dict())
+        assert other.has_clusters is prepared
+        assert torch.equal(other.start_sizes, method.start_sizes)
+
+    def test_is_not_needed_by_centers_of_another_run(self):
+        method = _method(warmup=0.4)
+        method.restart({"encoder.backbone.1.weight"})
+        assert (method.prepares_at, method.has_clusters) == (0.4, False)
+        method.restart({"encoder.backbone.1.weight", "encoder.centers"})
+        assert (method.prepares_at, method.has_clusters) == (None, True)
+
+    @pytest.mark.parametrize("views", ["plain", "augmented"])
+    def test_takes_the_last_two_views(self, views):
+        assert _method(warmup=0.4, views=views).views == (views, views)
+
+
+def test_plain_views_shrink_to_the_augmented_ones():
+    method = _method()
+    plain, *augmented = _views()
+    large = nn.functional.interpolate(plain, (8, 8))  # every pixel four times
+    shrunk = method.training_step((large, *augmented))
+    close = method.training_step((plain, *augmented))
+    torch.testing.assert_close(shrunk["clustering_loss"], close["clustering_loss"], rtol=0.5, atol=1e-4)
+    assert shrunk["instance_loss"] == close["instance_loss"]
+
+
+def test_figures_are_of_the_start_and_of_the_centers():
+    method = _method()
+    assert set(method.figures()) == {"nearest_center"}
+    method.prepare(torch.rand(50, 12, generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        method.encoder.centers[:] = torch.tensor([0.0, 1.0, 3.0])[:, None]
+    figures = method.figures()
+    assert sum(figures["start_sizes"]) == 50
+    assert figures["nearest_center"] == pytest.approx([12**0.5, 12**0.5, 2 * 12**0.5], abs=1e-4)
+
+
+def test_an_instance_loss_without_weight_need_not_fall():
+    assert _method(instance_weight=0).signs.contrastive_term == ""
+    assert _method().signs.contrastive_term == "instance_loss"
 
 
 def test_centers_do_not_decay():
@@ -185,6 +250,10 @@ class TestDeadCenters:
             method.training_step(_views())
             method.after_step()
 
+    def _after(self, monkeypatch, steps):
+        monkeypatch.setattr(center, "RESEED_STEPS", steps)
+        monkeypatch.setattr(center, "STEPS_FOR_EACH", 0)
+
     def _far(self, **settings):
         """A method two of whose centres get no image."""
         method = _method(**settings)
@@ -193,14 +262,14 @@ class TestDeadCenters:
         return method
 
     def test_stay_where_they_are_by_default(self, monkeypatch):
-        monkeypatch.setattr(center, "RESEED_STEPS", 2)
+        self._after(monkeypatch, 2)
         method = self._far()
         before = method.encoder.centers.detach().clone()
         self._steps(method, 5)
         assert torch.equal(method.encoder.centers, before)
 
     def test_move_to_images_of_the_batch_in_time(self, monkeypatch):
-        monkeypatch.setattr(center, "RESEED_STEPS", 3)
+        self._after(monkeypatch, 3)
         method = self._far(reseed=True)
         before = method.encoder.centers.detach().clone()
         self._steps(method, 2)
@@ -211,8 +280,16 @@ class TestDeadCenters:
         torch.testing.assert_close(method.encoder.centers[1:], features[:2])
         assert method.idle_steps.tolist() == [0, 0, 0]
 
+    def test_have_more_time_where_there_are_more_of_them(self, monkeypatch):
+        monkeypatch.setattr(center, "RESEED_STEPS", 2)
+        method = self._far(reseed=True)  # 20 steps for each of 3 clusters, 10 images at a time
+        self._steps(method, 5)
+        assert method.encoder.centers.abs().max() == 1e3
+        self._steps(method, 1)
+        assert method.encoder.centers.abs().max() < 1e3
+
     def test_steps_are_remembered(self, monkeypatch):
-        monkeypatch.setattr(center, "RESEED_STEPS", 3)
+        self._after(monkeypatch, 3)
         method = self._far(reseed=True)
         self._steps(method, 2)
         assert method.idle_steps.tolist() == [0, 2, 2]
@@ -222,7 +299,7 @@ class TestDeadCenters:
         assert other.encoder.centers.abs().max() < 1e3
 
     def test_more_dead_centers_than_images(self, monkeypatch):
-        monkeypatch.setattr(center, "RESEED_STEPS", 1)
+        self._after(monkeypatch, 1)
         torch.manual_seed(0)
         method = Center(nn.Flatten(), 48, 40, CenterConfig(hidden_dim=8, reseed=True))
         with torch.no_grad():
@@ -259,7 +336,8 @@ def test_a_bare_loop_finds_the_groups():
 
 
 def test_a_weaker_anchor_is_suggested_where_there_are_features_to_lose():
-    assert Center.suggest(10, False, {}) == {"anchor_weight": 0.1}
+    assert Center.suggest(10, False, {}) == {"anchor_weight": 0.1, "warmup": 0.5}
+    assert Center.suggest(10, False, {}, new=False) == {"anchor_weight": 0.1}
     assert Center.suggest(10, True, {}) == {}
     assert CenterConfig().anchor_weight == 1
 
@@ -276,8 +354,12 @@ def test_the_anchor_loss_is_least_where_the_image_does_not_matter():
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet10", "imagenet-dogs", "tiny-imagenet"])
-def test_recipes_of_the_paper_keep_its_weight(name):
-    assert make_recipe(f"center-{name}", {}, []).method.settings == {"anchor_weight": 1.0}
+def test_recipes_of_the_paper_keep_its_weight_and_start(name):
+    assert make_recipe(f"center-{name}", {}, []).method.settings == {
+        "anchor_weight": 1.0,
+        "warmup": 0.0,
+        "hidden_dim": 512,
+    }
 
 
 def test_is_in_the_table():

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,14 +84,14 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
                 torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-9, msg=f"{name} {key}")
 
 
-def _cluster_in_one_of_two(rank: int, folder: Path) -> None:
+def _cluster_in_one_of_two(method: str, rank: int, folder: Path) -> None:
     from likewise.runs import RunDirectory
     from likewise.workflow import cluster
 
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
     recipe = Recipe.parse(
         {
-            "method": {"num_clusters": 3, "settings": {"hidden_dim": 16}},
+            "method": {"name": method, "num_clusters": 3, "settings": {"hidden_dim": 16}},
             "training": {"steps": 4, "batch_size": 16, "precision": "fp32"},
         }
     )
@@ -100,8 +101,9 @@ def _cluster_in_one_of_two(rank: int, folder: Path) -> None:
         cluster(recipe, images, RunDirectory(folder / "run"))
 
 
-def test_a_whole_run_on_two_processes(tmp_path: Path) -> None:
-    together(_cluster_in_one_of_two, tmp_path)
+@pytest.mark.parametrize("method", ["cdc", "center"])
+def test_a_whole_run_on_two_processes(method: str, tmp_path: Path) -> None:
+    together(partial(_cluster_in_one_of_two, method), tmp_path)
     one, other = (np.load(tmp_path / f"clusters-{process}.npy") for process in range(WORLD))
     np.testing.assert_array_equal(one, other)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -20,7 +20,7 @@ from likewise.methods import CDC, CDCConfig, Center, CenterConfig, Method
 from likewise.models.resnet9 import ResNet9
 from likewise.training import fit
 from likewise.training.batches import ImageBatches
-from likewise.training.callbacks import Diverged, EpochCheckpoint
+from likewise.training.callbacks import CALIBRATION_STEPS, Budget, Diverged, EpochCheckpoint
 from likewise.training.fit import Interrupted, Outcome, train
 from likewise.training.machine import Machine
 from likewise.training.plan import Plan
@@ -43,6 +43,7 @@ def _always_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
     monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_SHARE", float("inf"))
     monkeypatch.setattr("likewise.methods.center.RESEED_STEPS", 4)  # so that it happens
+    monkeypatch.setattr("likewise.methods.center.STEPS_FOR_EACH", 0)
 
 
 def new_method(frame: str) -> Method:
@@ -214,6 +215,20 @@ def test_a_budget_in_minutes_becomes_steps_that_a_recipe_can_name(images: np.nda
     )
     assert [plan.total_steps for plan in decided] == [outcome.steps]
     assert 1.0 < outcome.seconds < 10.0
+
+
+def test_a_budget_counts_on_steps_that_take_longer_later() -> None:
+    plans = []
+    for cost in (1.0, 1.25):
+        plan = Plan(peak=0.1, warmup_steps=2, total_steps=None)
+        budget = Budget(plan, 1.0, lambda plan: None, cost)
+        budget._start -= 20  # of which 40 steps have taken 20 seconds
+        budget._last, budget._times = time.monotonic(), [0.5] * CALIBRATION_STEPS
+        budget._measure(5)
+        plans.append(plan)
+    assert [plan.hold_steps for plan in plans] == [5, 5]
+    assert plans[0].total_steps == pytest.approx(5 + 80, abs=2)
+    assert plans[1].total_steps == pytest.approx((5 + 80) / 1.25, abs=2)
 
 
 @pytest.mark.parametrize("stop", [None, 12])

@@ -19,7 +19,7 @@ SMALL = {
     "training.steps": 2,
     "training.batch_size": 8,
 }
-# what each recipe must say of the method's frame to be the paper's: rate at the peak, batch, epochs, queue
+# what each recipe must say of the method to be the paper's: rate at the peak, batch, epochs, queue
 PAPER = {
     "cdc-cifar10": (0.06, 512, 1200),
     "cdc-cifar100-20": (0.06, 512, 1200),
@@ -27,6 +27,10 @@ PAPER = {
     "cdc-imagenet100": (0.03, 256, 400),
     "cdc-imagenet200": (0.03, 256, 400),
     "cdc-imagenet1k": (0.3 * 16, 4096, 200),
+    "center-cifar10": (3e-4, 128, 2000),
+    "center-imagenet10": (3e-4, 128, 2000),
+    "center-imagenet-dogs": (3e-4, 128, 2000),
+    "center-tiny-imagenet": (3e-4, 128, 2000),
 }
 
 

@@ -1,16 +1,20 @@
-"""Cluster centres end to end: in a chain of two runs, from scratch, on a frozen backbone, as an estimator."""
+"""Cluster centres end to end: after a warm-up, in a chain of runs, on a frozen backbone, resumed, as an estimator."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from patterns import CLASSES, picture
 
 from likewise import ImageClusterer
+from likewise.config import Recipe
+from likewise.methods import Center
 from likewise.recipe_book import make_recipe
 from likewise.report import write_report
 from likewise.runs import RunDirectory
 from likewise.scoring import evaluate
+from likewise.training.fit import Interrupted
 from likewise.workflow import assign, cluster
 
 GIVEN = {
@@ -23,27 +27,18 @@ GIVEN = {
     "views.jitter": 0.3,
     "views.grey": 0.0,
 }
-ALONE = {"method.settings.clustering_weight": 0.0, "method.settings.anchor_weight": 0.0}
+STEPS, WARM = 45, 22
 
 
 @pytest.fixture(scope="module")
-def first(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """A run that learned features with the instance loss alone."""
-    run = RunDirectory(tmp_path_factory.mktemp("runs") / "first")
-    cluster(make_recipe(None, GIVEN | ALONE | {"training.steps": 30}, []), str(photos), run)
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """Half of it with the instance loss alone, which is the default from scratch."""
+    run = RunDirectory(tmp_path_factory.mktemp("runs") / "run")
+    cluster(make_recipe(None, GIVEN | {"training.steps": STEPS}, []), str(photos), run)
     return run
 
 
-@pytest.fixture(scope="module")
-def run(first: RunDirectory, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """One that started from it, with the centres."""
-    run = RunDirectory(tmp_path_factory.mktemp("runs") / "second")
-    given = GIVEN | {"training.steps": 15, "training.learning_rate": 0.05, "model.start": str(first.path)}
-    cluster(make_recipe(None, given, []), str(photos), run)
-    return run
-
-
-def test_a_chain_of_two_runs_finds_the_kinds_of_pictures(run: RunDirectory) -> None:
+def test_it_finds_the_kinds_of_pictures(run: RunDirectory) -> None:
     rows = {row["name"]: row for row in evaluate(run, "folders")["rows"]}
     assert rows["Center"]["acc"] >= 0.9
     assert set(rows) == {"Center", "K-means on the same features", "K-means on pixels"}
@@ -54,7 +49,6 @@ def test_the_run_directory_is_whole(run: RunDirectory) -> None:
     np.testing.assert_allclose(table.probabilities.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(np.exp(run.features("categorical")), table.probabilities, atol=1e-5)
     assert run.features("instance").shape == (240, 32)
-    assert set(run.log()) >= {"loss", "instance_loss", "clustering_loss", "anchor_loss", "assignment_entropy"}
     geometry = run.metrics()["geometry"]
     assert set(geometry) == {"backbone", "instance"}
     assert geometry["backbone"]["clusters"] == [0, 1, 2, 3]
@@ -65,6 +59,78 @@ def test_the_run_directory_is_whole(run: RunDirectory) -> None:
 def test_assigning_the_same_images_gives_the_same_clusters(run: RunDirectory, photos: Path) -> None:
     again, _, _ = assign(run, str(photos))
     assert np.array_equal(again.clusters, run.assignments().clusters)
+
+
+def test_centers_start_when_the_warm_up_is_over(run: RunDirectory) -> None:
+    log = run.log()
+    assert set(log) >= {"loss", "instance_loss", "clustering_loss", "anchor_loss", "assignment_entropy", "size_entropy"}
+    assert np.isfinite(log["instance_loss"]).all()
+    for name in ("clustering_loss", "size_entropy"):
+        assert np.array_equal(np.isfinite(log[name]), log["step"] > WARM), name
+    figures = run.metrics()["clusters"]
+    assert sum(figures["start_sizes"]) == 240
+    assert len(figures["nearest_center"]) == 4
+
+
+@pytest.mark.parametrize("step", [15, 40])
+def test_a_resume_before_and_after_the_start_of_the_centers_makes_the_same_run(
+    step: int, run: RunDirectory, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
+    original = Center.training_step
+    steps = 0
+
+    def stopping(self: Center, views: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            raise KeyboardInterrupt
+        return original(self, views)
+
+    again = RunDirectory(tmp_path / "again")
+    recipe = make_recipe(None, GIVEN | {"training.steps": STEPS}, [])
+    with monkeypatch.context() as patched:
+        patched.setattr(Center, "training_step", stopping)
+        with pytest.raises(Interrupted):
+            cluster(recipe, str(photos), again)
+    cluster(Recipe.read(again.recipe_file), str(photos), again, resume=True)
+    assert np.array_equal(again.assignments().probabilities, run.assignments().probabilities)
+    assert again.metrics()["clusters"] == run.metrics()["clusters"]
+    assert list(again.log()) == list(run.log())
+
+
+def test_centers_go_on_from_where_another_run_left_them(
+    run: RunDirectory, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = make_recipe(None, {"training.steps": 2, "training.learning_rate": 1e-6}, [], run.path)
+    further = cluster(recipe, str(photos), RunDirectory(tmp_path / "further"))
+    assert "start from K-means" not in capsys.readouterr().err
+    assert (further.embedded.probabilities.argmax(1) == run.assignments().clusters).mean() > 0.98
+
+
+def test_features_of_another_method_need_no_warm_up(photos: Path, tmp_path: Path) -> None:
+    first = RunDirectory(tmp_path / "first")
+    quick = {"training.steps": 2, "training.batch_size": 60, "method.num_clusters": 4}
+    cluster(make_recipe(None, quick | {"method.name": "simclr"}, []), str(photos), first)
+    made = cluster(make_recipe(None, GIVEN | {"training.steps": 2}, [], first.path), str(photos), _run(tmp_path))
+    assert "warmup" not in made.recipe.method.settings
+    assert "clustering_loss" in made.run.log()
+
+
+def test_augmented_views_may_be_smaller(photos: Path, tmp_path: Path) -> None:
+    given = GIVEN | {"training.steps": 2, "views.size": 16, "method.settings.warmup": 0.0}
+    made = cluster(make_recipe(None, given, []), str(photos), _run(tmp_path))
+    assert np.isfinite(made.run.log()["anchor_loss"]).all()
+
+
+@pytest.mark.parametrize("views", ["plain", "augmented"])
+def test_ablations_of_the_views_train(views: str, photos: Path, tmp_path: Path) -> None:
+    given = GIVEN | {"training.steps": 3, "method.settings.views": views}
+    assert np.isfinite(cluster(make_recipe(None, given, []), str(photos), _run(tmp_path)).run.log()["loss"]).all()
+
+
+def _run(folder: Path) -> RunDirectory:
+    return RunDirectory(folder / "run")
 
 
 def test_the_same_recipe_makes_the_same_run_from_scratch(photos: Path, tmp_path: Path) -> None:

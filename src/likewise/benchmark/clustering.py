@@ -77,12 +77,12 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
 def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     """The entries as they are trained and shown under a setup."""
     frozen = bool(decided(setup).model.frozen)
-    fitting = [entry.on(frozen) for entry in entries if frozen or not entry.heads_only]
-    if len(fitting) < len(entries):
-        left = ", ".join(entry.name for entry in entries if entry.heads_only)
-        say(f"left out, since only a frozen backbone has what they switch off: {left}")
+    kind, other = ("frozen", "trained") if frozen else ("trained", "frozen")
+    fitting = [entry.on(frozen) for entry in entries if entry.only in (None, kind)]
+    if left := ", ".join(entry.name for entry in entries if entry.only == other):
+        say(f"left out, since only a {other} backbone has what they switch off: {left}")
     if not fitting:
-        raise InputError("nothing is left to compare; choose a frozen backbone, such as --backbone efficientnet_lite0.")
+        raise InputError(f"nothing is left to compare; choose a backbone that is {other}.")
     if setup.data.partition(":")[0] != "cifar10":
         fitting = [entry.unpublished() for entry in fitting]
     if setup.test is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from likewise.defaults import STAGE_DEFAULTS
 from likewise.errors import InputError, unknown_name
@@ -9,6 +10,7 @@ from likewise.errors import InputError, unknown_name
 SELF_LABEL = "+self-label"
 SUPERVISED = "supervised"
 SELF_LABEL_SHARE = 0.2
+Backbone = Literal["frozen", "trained"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Entry:
         published: Accuracy of the clusters that the paper reports, if any.
         published_linear: The same of a linear probe on the features.
         probed: Whether a linear probe is made.
-        heads_only: Whether it is for frozen backbones alone; elsewhere it would be another row again.
+        only: Of which backbones it is, where it would be another row again on others.
     """
 
     name: str
@@ -46,7 +48,7 @@ class Entry:
     published: str = ""
     published_linear: str = ""
     probed: bool = False
-    heads_only: bool = False
+    only: Backbone | None = None
 
     def on(self, frozen: bool) -> "Entry":
         """The entry as it is trained on a frozen backbone, where features are the same in every row, or on another."""
@@ -68,19 +70,6 @@ SCAN_HEAD = Stage(
     ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-2", "training.weight_decay=1e-4"),
 )
 
-# the centres start where K-means finds clusters, which takes features that mean something
-CENTER_STAGES = (
-    Stage(
-        0.5,
-        (
-            "method.name=center",
-            "method.settings.clustering_weight=0",
-            "method.settings.anchor_weight=0",
-        ),
-    ),
-    Stage(0.5, ("method.name=center",)),
-)
-
 _ENTRIES = (
     Entry("kmeans-pixels", "K-means on pixels"),
     Entry("spectral-pixels", "spectral clustering on pixels, on a graph of at most 5,000 images"),
@@ -94,8 +83,7 @@ _ENTRIES = (
     ),
     Entry(
         "center",
-        "cluster centres, after half of the budget without them; on a frozen backbone with them at once",
-        CENTER_STAGES,
+        "cluster centres, after half of the steps without them; on a frozen backbone with them at once",
         (Stage(1.0, ("method.name=center",)),),
     ),
     Entry("cdc", "CDC", (Stage(1.0, ("method.name=cdc",)),)),
@@ -114,16 +102,14 @@ def _ablation(name: str, about: str, *settings: str, paper: tuple[str, str] = ("
     return Entry(name, about, stages, published=paper[0], published_linear=paper[1], probed=True)
 
 
-def _training_ablation(name: str, about: str, setting: str, heads_only: bool = False) -> Entry:
+def _training_ablation(name: str, about: str, setting: str, only: Backbone | None = None) -> Entry:
     stages = (Stage(1.0, ("method.name=cdc", setting)),)
-    return Entry(name, about, stages, probed=True, heads_only=heads_only)
+    return Entry(name, about, stages, probed=True, only=only)
 
 
-def _center_ablation(name: str, about: str, *settings: str) -> Entry:
-    """Once there are features, which are the same for all."""
-    first, last = CENTER_STAGES
-    changed = replace(last, settings=(*last.settings, *_settings(*settings)))
-    return Entry(name, about, (first, changed), (replace(changed, share=1.0),), probed=True)
+def _center_ablation(name: str, about: str, *settings: str, only: Backbone | None = None) -> Entry:
+    stages = (Stage(1.0, ("method.name=center", *_settings(*settings))),)
+    return Entry(name, about, stages, probed=True, only=only)
 
 
 _CDC_ABLATIONS = (
@@ -142,14 +128,15 @@ _CDC_ABLATIONS = (
     _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
     _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
     _training_ablation("one-head", "a single head from start to end, as in the paper", "training.heads=1"),
-    _training_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0", True),
+    _training_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0", "frozen"),
 )
 _CENTER_ABLATIONS = (
     _center_ablation("full", "cluster centres as they are"),
     _center_ablation("no-instance", "alpha = 0: no instance loss", "instance_weight=0"),
     _center_ablation("no-clustering", "beta = 0: no clustering loss", "clustering_weight=0"),
     _center_ablation("no-anchor", "gamma = 0: no anchor loss", "anchor_weight=0"),
-    _center_ablation("full-anchor", "gamma = 1, as published", "anchor_weight=1"),
+    _center_ablation("full-anchor", "gamma = 1, as published", "anchor_weight=1", only="trained"),
+    _center_ablation("no-warmup", "centres from the start, as published", "warmup=0", only="trained"),
     _center_ablation("instance-only", "alpha alone, as SimCLR", "clustering_weight=0", "anchor_weight=0"),
     _center_ablation("plain-views", "all three views are plain", "views=plain"),
     _center_ablation("augmented-views", "all three views are augmented", "views=augmented"),

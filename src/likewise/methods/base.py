@@ -1,6 +1,7 @@
 """What every method offers, and nothing of how it is trained."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Container
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from jaxtyping import Float
@@ -52,32 +53,33 @@ class Signs(NamedTuple):
 class Method(nn.Module, ABC):
     """A plain module that trains in a ten-line loop: `training_step`, backward, an optimiser step, `after_step`.
 
-    A method that looks at the whole set before or after its training says so (`prepares`, `concludes`); it is then
-    given the features of all images once.
+    A method that looks at the whole set before, in or after its training says so (`prepares_at`, `concludes`); it is
+    then given the features of all images once.
 
     Attributes:
         encoder: What is trained and kept; its `backbone` turns images [B, C, H, W] in 0..1 (or cached features) into
             features [B, F]. All methods call them so: one can then start from another's weights.
-        prepares: Whether `prepare` is to be called before the first step.
+        prepares_at: The share of the training, in 0..1, after which `prepare` is to be called: 0 before the first step,
+            None never.
+        slowdown: How many times as long as before it a step takes after `prepare`, which a budget in minutes counts on.
         concludes: Whether `conclude` is to be called after the last.
         neighbors: Of how many nearest images one stands in for each image in its second view, unless the recipe says.
         heads: How many are trained side by side on a frozen backbone, or at the end of a training from scratch if it
             `renews` them, to keep the best, unless the recipe says.
         undecayed: How the names of weights end that weight decay leaves alone; it never touches biases and norms.
         takes_neighbors: Whether its views may be of different images at all.
-        joins_plain_views: Whether plain and augmented views go through the network as one batch, and so have one size.
         supervised: Whether it learns from labels, which `views` brings as the last of the views.
         signs: By what the health of a run is seen.
     """
 
     encoder: Any  # a module, of a class that the method knows
-    prepares: ClassVar[bool] = False
+    prepares_at: float | None = None
+    slowdown: ClassVar[float] = 1.0
     concludes: ClassVar[bool] = False
     neighbors: ClassVar[int] = 0
     heads: ClassVar[int] = 1
     undecayed: ClassVar[tuple[str, ...]] = ()
     takes_neighbors: ClassVar[bool] = True
-    joins_plain_views: ClassVar[bool] = False
     supervised: ClassVar[bool] = False
     signs: Signs = Signs()
 
@@ -88,8 +90,13 @@ class Method(nn.Module, ABC):
 
     @property
     def views(self) -> tuple[View, ...]:
-        """The views of each image that a training step takes, in this order."""
+        """The views of each image that a training step takes, in this order; they may be others after `prepare`."""
         return ("augmented", "augmented")
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether its clusters are its own already, and not found in the features later."""
+        return not self.concludes
 
     @abstractmethod
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -99,18 +106,19 @@ class Method(nn.Module, ABC):
             views: Batches of the same images as `views` names them, row by row.
 
         Returns:
-            `"loss"`, to be minimised; its terms by name, the same in every step; `"logits"` [B, K] without gradient,
-            to watch the clusters, unless there are none before the training has ended.
+            `"loss"`, to be minimised; its terms by name, the same in every step, but that `prepare` may bring new
+            ones; `"logits"` [B, K] without gradient, to watch the clusters, if there are any yet.
         """
 
     @classmethod
-    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any], new: bool = True) -> dict[str, Any]:
         """Settings that suit the task better than the defaults, for where nobody has set them.
 
         Args:
             num_clusters: K, at least 2.
             frozen: Whether the backbone is frozen.
             given: What has been set, which a suggestion may depend on.
+            new: Whether the backbone has learned nothing yet.
         """
         return {}
 
@@ -134,13 +142,17 @@ class Method(nn.Module, ABC):
         """
 
     def prepare(self, features: Float[Tensor, "N F"]) -> None:
-        """Start from the features of all images as they are, from the untrained (or handed over) backbone."""
+        """See the features of all images as they are, from the backbone as it is at `prepares_at`."""
 
     def conclude(self, features: Float[Tensor, "N F"]) -> None:
         """Finish with the features of all images as they are, from the trained backbone."""
 
-    def restart(self) -> None:
-        """Start again from an encoder whose weights were just replaced: what copies it, copies it anew."""
+    def restart(self, taken: Container[str] = ()) -> None:
+        """Start again from an encoder whose weights were just replaced: what copies it, copies it anew.
+
+        Args:
+            taken: Names of the weights that another run has trained.
+        """
 
     def result(self) -> "Method":
         """What the training has made, for inference: itself, or what it was training."""
@@ -153,6 +165,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         """The assignment probabilities that belong to cluster logits."""
+
+    def figures(self) -> dict[str, Any]:
+        """What it knows of its clusters beside the assignments, in plain values, for metrics.json."""
+        return {}
 
     @property
     def largest_confidence(self) -> float:

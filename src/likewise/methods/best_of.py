@@ -1,6 +1,6 @@
 """Several heads on one frozen backbone: trained side by side, and the one with the lowest loss is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, cast
 
 import torch
@@ -51,8 +51,16 @@ class BestOf(Method):
         return self.result().encoder
 
     @property
-    def prepares(self) -> bool:  # type: ignore[override]
-        return self._all()[0].prepares
+    def prepares_at(self) -> float | None:  # type: ignore[override]
+        return self._all()[0].prepares_at
+
+    @property
+    def slowdown(self) -> float:  # type: ignore[override]
+        return self._all()[0].slowdown
+
+    @property
+    def has_clusters(self) -> bool:
+        return self._all()[0].has_clusters
 
     @property
     def concludes(self) -> bool:  # type: ignore[override]
@@ -105,9 +113,9 @@ class BestOf(Method):
         for method in self._all():
             method.prepare(features)
 
-    def restart(self) -> None:
+    def restart(self, taken: Container[str] = ()) -> None:
         for method in self._all():
-            method.restart()
+            method.restart(taken)
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
         return self.result().parts_of(features)

@@ -1,6 +1,7 @@
 """CDC: one network, whose output is a category and an instance (arXiv 2306.05439)."""
 
 import math
+from collections.abc import Container
 from typing import Any, cast
 
 import torch
@@ -64,7 +65,7 @@ class CDC(Method):
             self.signs = Signs(contrastive_term="")  # a loss without weight need not fall
 
     @classmethod
-    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any], new: bool = True) -> dict[str, Any]:
         """Softer losses than the paper's, which short runs and frozen backbones need (docs/log.md has the figures).
 
         A hard assignment of a small batch is mostly noise, and a head that follows it never gets away from it. How hard
@@ -117,7 +118,7 @@ class CDC(Method):
     def chance_loss(self, batch_size: int) -> float:
         return math.log(1 + self.frame.negatives(batch_size))
 
-    def restart(self) -> None:
+    def restart(self, taken: Container[str] = ()) -> None:
         self.frame.restart(self.encoder)
 
     def inference_state(self) -> dict[str, Tensor]:

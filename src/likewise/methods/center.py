@@ -1,10 +1,11 @@
 """Cluster centres in the feature space, learned with a contrastive and an anchor loss (arXiv 2109.12714)."""
 
 import math
+from collections.abc import Container
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,9 +15,10 @@ from likewise.methods.kmeans import kmeans_centers
 from likewise.objectives import kl_divergence, log_student_t, nt_xent, target_distribution
 from likewise.objectives.precision import raised
 from likewise.progress import say
-from likewise.ranks import gather
+from likewise.ranks import gather, share
 
-RESEED_STEPS = 100  # steps in which a centre must get an image, or it is taken for dead
+RESEED_STEPS = 100  # steps in which a centre must get an image, or it is taken for dead,
+STEPS_FOR_EACH = 20  # or more where there are many: in so many times K / B, a cluster of fair size gets 20
 MOST_SIZES = 20  # sizes of clusters that are said
 VIEWS: dict[str, tuple[View, View, View]] = {
     "mixed": ("plain", "augmented", "augmented"),
@@ -37,6 +39,9 @@ class CenterConfig(MethodConfig):
     anchor_weight: float = Field(default=1.0, ge=0, description="gamma, of the anchor loss")
     views: Literal["mixed", "plain", "augmented"] = Field(
         default="mixed", description="mixed: a plain and two augmented views; all plain or all augmented: ablations"
+    )
+    warmup: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the training with the instance loss alone, before centres start"
     )
     reseed: bool = Field(
         default=False, description=f"move a centre that got no image for {RESEED_STEPS} steps to an image of the batch"
@@ -74,6 +79,9 @@ class Encoder(nn.Module):
 class Center(Method):
     """The cluster-centre predictor.
 
+    Its centres start where K-means finds clusters in the features of all images: before the first step, or after a
+    `warmup` with the instance loss alone, from which features mean something. From then on
+
     L = alpha * L_instance + beta * L_clustering + gamma * L_anchor: NT-Xent between two augmented views; soft
     assignments of the plain view, sharpened towards their own target distribution; and the assignments of both
     augmented views drawn to that of the plain one, the anchor.
@@ -98,19 +106,17 @@ class Center(Method):
     Config = CenterConfig
     encoder: Encoder
     idle_steps: Tensor
-    prepares = True
+    start_sizes: Tensor
+    slowdown = 1.5  # three views instead of two
     undecayed = ("encoder.centers",)  # places, which nothing in the paper draws to the origin
     takes_neighbors = False  # the anchor loss ties the views of one image
-    joins_plain_views = True
     signs = Signs(
         contrastive_term="instance_loss",
-        uniform_term="assignment_entropy",
-        collapsed="Start from features that mean something, those of a run that was trained without clusters (--from), "
-        "or lower anchor_weight",
+        uniform_term="",  # far from all centres, Student's tails make every cluster nearly as probable
+        collapsed="A larger method.settings.warmup helps, so that centres start from features that mean something, or "
+        "a lower anchor_weight",
         empty="method.settings.reseed=true moves their centres to where images are; if it stays, there may be fewer "
         "groups than -k asks for",
-        stuck="A higher clustering_weight or a lower anchor_weight helps, or a start from the features of another run "
-        "(--from)",
     )
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: CenterConfig) -> None:
@@ -120,58 +126,81 @@ class Center(Method):
         # drawn like the weights, so that whatever seeds those seeds K-means as well
         self.kmeans_seed = int(torch.randint(2**31, ()))
         self.register_buffer("idle_steps", torch.zeros(num_clusters, dtype=torch.long))
+        self.register_buffer("start_sizes", torch.zeros(num_clusters, dtype=torch.long))
         self._anchors: tuple[Tensor, Tensor] | None = None
+        self.prepares_at, self.warming = config.warmup, config.warmup > 0
         if not (config.clustering_weight or config.anchor_weight):
             # with neither of their losses, centres would stay behind while the features move on: found at the end then
-            self.prepares, self.concludes = False, True  # type: ignore[misc]
-            self.signs = Center.signs._replace(uniform_term="")
+            self.prepares_at, self.concludes = None, True  # type: ignore[misc]
+        self.register_load_state_dict_post_hook(_go_on)
+        if not config.instance_weight:
+            self.signs = Center.signs._replace(contrastive_term="")  # a loss without weight need not fall
+
+    @property
+    def has_clusters(self) -> bool:
+        return not (self.concludes or self.warming)
 
     @property
     def views(self) -> tuple[View, ...]:
-        return VIEWS[self.config.views]
+        return VIEWS[self.config.views] if self.has_clusters else VIEWS[self.config.views][1:]
 
     @classmethod
-    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
-        """A tenth of the paper's anchor loss where the backbone is trained (docs/log.md has the figures).
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any], new: bool = True) -> dict[str, Any]:
+        """What short runs need where the backbone is trained (docs/log.md has the figures).
 
-        Assignments that do not depend on the image agree best of all. Runs shorter than the published ones lose more
-        clusters to that than sharper targets win back; a frozen backbone has no features to give up.
+        A tenth of the paper's anchor loss: assignments that do not depend on the image agree best of all, and runs
+        shorter than the published ones lose more clusters to that than sharper targets win back; a frozen backbone has
+        no features to give up. And half of the training before the centres start, unless there are features already.
         """
-        return {} if frozen else {"anchor_weight": 0.1}
+        if frozen:
+            return {}
+        return {"anchor_weight": 0.1} | ({"warmup": 0.5} if new else {})
 
     def prepare(self, features: Float[Tensor, "N F"]) -> None:
-        """Put the centres where K-means finds clusters in the features."""
-        say(f"the centres start from K-means, whose clusters hold {self._place_centers(features)} images")
+        """Put the centres where K-means finds clusters in the features, and train them from now on."""
+        self.start_sizes.copy_(self._place_centers(features))
+        self.warming = False
+        sizes = self.start_sizes.sort(descending=True).values.tolist()
+        shown = ", ".join(f"{size:,}" for size in sizes[:MOST_SIZES]) + (", ..." if len(sizes) > MOST_SIZES else "")
+        say(f"the centres start from K-means, whose clusters hold {shown} images")
 
     def conclude(self, features: Float[Tensor, "N F"]) -> None:
         """The same at the end, where no loss has moved the centres."""
         self._place_centers(features)
 
-    def _place_centers(self, features: Float[Tensor, "N F"]) -> str:
-        """Returns how many images lie around each, in words."""
+    def restart(self, taken: Container[str] = ()) -> None:
+        """Centres that another run has trained go on from where they are."""
+        if "encoder.centers" in taken:
+            self.prepares_at, self.warming = None, False
+
+    def _place_centers(self, features: Float[Tensor, "N F"]) -> Int[Tensor, " K"]:
+        """Returns how many images lie around each."""
+        features = features.detach().cpu()
         centers, clusters = kmeans_centers(features, len(self.encoder.centers), self.kmeans_seed)
         with torch.no_grad():
             self.encoder.centers.copy_(centers)
-        sizes = torch.bincount(clusters, minlength=len(centers))
-        ordered = sizes.sort(descending=True).values.tolist()
-        more = ", ..." if len(ordered) > MOST_SIZES else ""
-        shown = ", ".join(f"{size:,}" for size in ordered[:MOST_SIZES])
-        return shown + more
+        share(self.encoder.centers)  # processes may round features differently, and K-means then ends elsewhere
+        return torch.bincount(clusters, minlength=len(centers))
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         # One pass for all views, and so one set of batch-norm statistics: the anchor loss compares places in feature
         # space, and a view that was normalised by itself would lie elsewhere for that reason alone.
+        count, side = len(views), views[-1].shape[2:]
+        views = tuple(view if view.shape[2:] == side else _shrunk(view, side) for view in views)
         parts = self.encoder.of(self.backbone(torch.cat(views)))
-        plain, first, second = map(gather, parts.logits.chunk(3))
-        _, one, other = map(gather, parts.projections.chunk(3))
-        config, assignments = self.config, plain.exp()
-        anchor = assignments.detach()
+        *_, one, other = map(gather, parts.projections.chunk(count))
+        config = self.config
         instance = nt_xent(one, other, config.temperature)
+        if not self.has_clusters:
+            return {"loss": config.instance_weight * instance, "instance_loss": instance.detach()}
+        plain, first, second = map(gather, parts.logits.chunk(count))
+        assignments = plain.exp()
+        anchor = assignments.detach()
         clustering = kl_divergence(target_distribution(assignments), assignments)
         anchoring = kl_divergence(anchor, first.exp()) + kl_divergence(anchor, second.exp())
         if config.reseed:
             self._anchors = gather(parts.features.chunk(3)[0].detach()), plain.argmax(dim=1)
-        outputs = {
+        return {
             "loss": config.instance_weight * instance
             + config.clustering_weight * clustering
             + config.anchor_weight * anchoring,
@@ -179,8 +208,8 @@ class Center(Method):
             "clustering_loss": clustering.detach(),
             "anchor_loss": anchoring.detach(),
             "assignment_entropy": -(anchor * plain.detach()).sum(dim=1).mean(),
+            "logits": plain.detach(),
         }
-        return outputs if self.concludes else outputs | {"logits": plain.detach()}
 
     @torch.no_grad()
     def after_step(self, progress: float = 0.0) -> None:
@@ -189,7 +218,8 @@ class Center(Method):
         features, clusters = self._anchors
         self.idle_steps += 1
         self.idle_steps[clusters] = 0
-        dead = self.idle_steps >= RESEED_STEPS
+        # the more clusters for an image of the batch, the longer a living one may have to wait
+        dead = self.idle_steps >= max(RESEED_STEPS, STEPS_FOR_EACH * len(self.idle_steps) // len(features))
         # batches come in random order, so that their first rows are random images
         rows = (dead.cumsum(0) - 1).clamp(0, len(features) - 1)
         centers = self.encoder.centers
@@ -202,5 +232,23 @@ class Center(Method):
     def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
         return torch.softmax(raised(logits), dim=1)
 
+    def figures(self) -> dict[str, Any]:
+        """The sizes of the clusters that the centres started from, and how far each is from the nearest other one."""
+        centers = self.encoder.centers.detach().double()
+        distances = torch.cdist(centers, centers).fill_diagonal_(math.inf).amin(dim=1)
+        started = {"start_sizes": self.start_sizes.tolist()} if self.start_sizes.any() else {}
+        return started | {"nearest_center": [round(distance, 4) for distance in distances.tolist()]}
+
     def chance_loss(self, batch_size: int) -> float:
         return math.log(2 * batch_size - 1)
+
+
+def _go_on(method: Center, keys: object) -> None:
+    """A checkpoint of a training whose centres have started is gone on from with them."""
+    method.warming = method.warming and not bool(method.start_sizes.any())
+
+
+def _shrunk(view: Float[Tensor, "B C H W"], side: torch.Size) -> Float[Tensor, "B C h w"]:
+    """A plain view at the size of the augmented ones, where these are smaller (`views.size`)."""
+    small = functional.interpolate(view.float(), tuple(side), mode="bilinear", antialias=True)
+    return small.to(view.dtype)

@@ -1,6 +1,7 @@
 """Instance discrimination and then K-means: what a clustering method has to add something to."""
 
 import math
+from collections.abc import Container
 from typing import Any, cast
 
 import torch
@@ -63,7 +64,7 @@ class SimCLR(Method):
         self.frame = build_frame(self.encoder, config, num_clusters=0)
 
     @classmethod
-    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any]) -> dict[str, Any]:
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any], new: bool = True) -> dict[str, Any]:
         """The temperature of SimCLR's own trainings on CIFAR-10 (its appendix B.9), which is CDC's here as well."""
         return {"temperature": 0.5}
 
@@ -105,7 +106,7 @@ class SimCLR(Method):
     def chance_loss(self, batch_size: int) -> float:
         return math.log(1 + self.frame.negatives(batch_size))
 
-    def restart(self) -> None:
+    def restart(self, taken: Container[str] = ()) -> None:
         self.frame.restart(self.encoder)
 
 

@@ -1,6 +1,7 @@
 """Self-labelling: a finished run goes on, with its own sure answers as labels (arXiv 2306.05439; SCAN, 2005.12320)."""
 
 import math
+from collections.abc import Container
 from typing import cast
 
 import torch
@@ -66,7 +67,7 @@ class SelfLabel(Method):
     """
 
     Config = SelfLabelConfig
-    prepares = True
+    prepares_at = 0.0
     signs = Signs(
         contrastive_term="",
         uniform_term="",
@@ -195,8 +196,8 @@ class SelfLabel(Method):
     def result(self) -> Method:
         return cast(Method, self.teacher.module)
 
-    def restart(self) -> None:
-        self.method.restart()
+    def restart(self, taken: Container[str] = ()) -> None:
+        self.method.restart(taken)
         self.teacher = MomentumEncoder(self.method).eval()
 
     def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:

@@ -21,6 +21,9 @@ def log_student_t(
     Returns:
         ln r; rows are log-probabilities.
     """
+    # seen from among the centres: the squares of numbers that share a large offset have no digits left for the rest
+    origin = centers.detach().mean(dim=0)
+    features, centers = features - origin, centers - origin
     # |h - mu|^2 without a tensor of B x K x F; rounding may leave it just below zero
     products = features @ centers.T
     squares = features.square().sum(dim=1, keepdim=True) - 2 * products + centers.square().sum(dim=1)

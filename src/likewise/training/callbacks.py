@@ -74,10 +74,11 @@ class Budget(L.Callback):
         plan: The schedule, whose `total_steps` it sets.
         minutes: The budget, or None where the steps are given.
         decided: Called with the plan then, so that the recipe can name its steps.
+        cost: How many times as long as one of the first steps the steps of the whole run take in the mean.
     """
 
-    def __init__(self, plan: Plan, minutes: float | None, decided: Any) -> None:
-        self.plan, self.minutes, self.decided = plan, minutes, decided
+    def __init__(self, plan: Plan, minutes: float | None, decided: Any, cost: float = 1.0) -> None:
+        self.plan, self.minutes, self.decided, self.cost = plan, minutes, decided, cost
         self._start = time.monotonic()
         self._times: list[float] = []
         self._last: float | None = None
@@ -112,7 +113,7 @@ class Budget(L.Callback):
             return
         # the steps so far ran at the full rate: the cosine starts now, and so it does when the recipe is trained again
         self.plan.hold_steps = step
-        self.plan.total_steps = step + max(1, int((budget - elapsed) / pace))
+        self.plan.total_steps = max(step + 1, int((step + (budget - elapsed) / pace) / self.cost))
         self.decided(self.plan)
 
 
@@ -272,6 +273,32 @@ class Observer(L.Callback):
         self.curves.leave_out(time.monotonic() - start)
 
 
+class Preparation(L.Callback):
+    """Lets a method see the features of all images at its time in a training; what that takes is no training.
+
+    Args:
+        plan: For the number of steps.
+        curves: The clock that stands still meanwhile.
+        share: Of the training, in 0..1, after which it happens.
+        prepare: Does it.
+    """
+
+    def __init__(self, plan: Plan, curves: Curves, share: float, prepare: Callable[[], None]) -> None:
+        self.plan, self.curves, self.share, self.prepare = plan, curves, share, prepare
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        total = self.plan.total_steps
+        if total is None:
+            return
+        # a budget in minutes may have become steps later than that: then at once, and in any case before the end
+        if trainer.global_step == min(max(int(self.share * total), self.plan.hold_steps), total - 1):
+            start = time.monotonic()
+            self.prepare()
+            self.curves.leave_out(time.monotonic() - start)
+
+
 class Diverged(RunError):
     """The loss became infinite or not a number."""
 
@@ -307,10 +334,18 @@ def _step_of(row: dict[str, Any]) -> float:
 
 
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Append rows of the log; the first of all brings the header with it."""
-    with path.open("a", encoding="utf-8", newline="") as file:
-        if rows:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            if not file.tell():
-                writer.writeheader()
-            writer.writerows(rows)
+    """Append rows of the log; columns that are new are empty in the rows before them."""
+    before: list[dict[str, Any]] = []
+    with path.open("a+", encoding="utf-8", newline="") as file:
+        file.seek(0)
+        reader = csv.DictReader(file)
+        known = list(reader.fieldnames or [])
+        names = list(dict.fromkeys([*known, *(name for row in rows for name in row)]))
+        if names == known:
+            csv.DictWriter(file, names, lineterminator="\n").writerows(rows)
+            return
+        before = list(reader)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*before, *rows])

@@ -22,7 +22,16 @@ from likewise.progress import track
 from likewise.ranks import rank, share_buffers, world_size
 from likewise.replay import Replayed, wanted
 from likewise.training.batches import Batch, Batches
-from likewise.training.callbacks import AtomicCheckpoints, Budget, Curves, EpochCheckpoint, Health, Observer, Progress
+from likewise.training.callbacks import (
+    AtomicCheckpoints,
+    Budget,
+    Curves,
+    EpochCheckpoint,
+    Health,
+    Observer,
+    Preparation,
+    Progress,
+)
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.plan import Plan, build_optimizer
 
@@ -130,6 +139,7 @@ def train(
     resume: bool = False,
     decided: Callable[[Plan], None] = lambda plan: None,
     observe: Callable[[int, float], None] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> Outcome:
     """Train a method.
 
@@ -143,6 +153,7 @@ def train(
         resume: Go on from the checkpoint in `folder`, if there is one.
         decided: Called with the plan once a budget in minutes has been turned into steps.
         observe: Called now and then with the step and the seconds of training so far, see `Observer`.
+        prepare: Called once on the way, where the method `prepares_at` a share of the training.
 
     Returns:
         What it took.
@@ -166,12 +177,16 @@ def train(
     health = Health(plan, num_clusters, method.chance_loss(batches.batch_size), method.signs)
     start = checkpoint if resume and checkpoint.is_file() else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
-        callbacks: list[L.Callback] = [Budget(plan, training.minutes, decided)]
+        share, slowdown = method.prepares_at or 0.0, method.slowdown
+        cost = share + (1 - share) * slowdown if share else 1.0
+        callbacks: list[L.Callback] = [Budget(plan, training.minutes, decided, cost)]
         if rank() == 0:
             callbacks.append(curves)
         callbacks += [health, Progress(tracker, plan, batches.steps_per_epoch), EpochCheckpoint(checkpoint)]
         if observe is not None:
             callbacks.append(Observer(plan, curves, observe))
+        if share and prepare is not None:
+            callbacks.append(Preparation(plan, curves, share, prepare))
         trainer = _trainer(machine, folder, callbacks)
         _fit(trainer, module, start, folder)
     seconds, steps = curves.seconds(), trainer.global_step

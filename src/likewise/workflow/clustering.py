@@ -1,8 +1,8 @@
 """Group images: train, assign, write the run directory."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -164,7 +164,8 @@ def _grouped(
 
     batches = _batches(cached, store, recipe, machine, neighbors, labels)
     watch = None if observe is None else _watch(observe, trained, cached, store, machine)
-    outcome = _train(trained, batches, recipe, machine, run, resume, watch)
+    prepare = _later(trained, cached, store, machine) if trained.prepares_at else None
+    outcome = _train(trained, batches, recipe, machine, run, resume, watch, prepare)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
     if several and network.frozen is None:
@@ -176,7 +177,7 @@ def _grouped(
         embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
     if rank() == 0:
         network.save(run.model_file)
-        write_results(run, store, embedded, recipe, machine, outcome, network.track)
+        write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())
     wait()
     return Clustering(recipe, network, machine, store, embedded, run)
 
@@ -280,19 +281,20 @@ def _prepare(
     recipe: Recipe,
     machine: Machine,
 ) -> Neighbors | None:
-    """Let the method see the features of all images where it wants to, and find the neighbours if they are wanted.
+    """Let the method see the features of all images if it wants to first, and find the neighbours if they are wanted.
 
     Both depend on the network before its first step alone, so that a resume finds the same.
     """
     count = min(recipe.training.neighbors or 0, len(store) - 1)
-    if not (count or trained.prepares):
+    first = trained.prepares_at == 0
+    if not (count or first):
         return None
     if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
         settle_norms(trained.backbone, store, machine, recipe.training.batch_size, recipe.training.seed)
-        if trained.prepares:
+        if first:
             say(
                 f"note: {recipe.method.name} starts from the features of an untrained network, which hold hardly "
-                "any groups; from those of a run without clusters it does better (docs/method.md: features first)"
+                "any groups; method.settings.warmup=0.5 lets it learn some first"
             )
     if cached is None:
         embedded = embed(network, store, machine)
@@ -300,7 +302,7 @@ def _prepare(
     else:
         network.method.to(machine.device)
         rows, features = cached.rows, cached.plain
-    if trained.prepares:
+    if first:
         trained.prepare(_tensor(features))
     trained.train()
     if not count:
@@ -334,6 +336,29 @@ def _batches(
     return batches if labels is None else LabelledBatches(batches, labels[indices])
 
 
+@contextmanager
+def _modes_kept(network: torch.nn.Module) -> Iterator[None]:
+    """What is put into evaluation mode meanwhile goes on as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    yield
+    for module, mode in modes:
+        module.training = mode
+
+
+def _later(trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Callable[[], None]:
+    """Lets the method see the features of all images in the middle of its training."""
+
+    def prepare() -> None:
+        if cached is not None:
+            trained.prepare(_tensor(cached.plain))
+            return
+        with _modes_kept(trained):
+            features = embed(Network(trained, None, "none"), store, machine).features
+        trained.prepare(_tensor(features))
+
+    return prepare
+
+
 def _watch(
     observe: Observe, trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine
 ) -> Callable[[int, float], None]:
@@ -343,16 +368,14 @@ def _watch(
     sample = store.part(rows if cached is None else cached.rows[rows])
 
     def look(step: int, seconds: float) -> None:
-        modes = [(module, module.training) for module in trained.modules()]
-        method = trained.result()
-        if cached is None:
-            embedded = embed(Network(method, None, "none"), sample, machine)
-        else:
-            embedded = embed_features(method, np.arange(len(rows)), cached.plain[rows], machine)
-        for module, mode in modes:
-            module.training = mode
+        with _modes_kept(trained):
+            method = trained.result()
+            if cached is None:
+                embedded = embed(Network(method, None, "none"), sample, machine)
+            else:
+                embedded = embed_features(method, np.arange(len(rows)), cached.plain[rows], machine)
         names = [sample.names[row] for row in embedded.rows]
-        observe(Glimpse(step, seconds, names, embedded, not trained.concludes))
+        observe(Glimpse(step, seconds, names, embedded, trained.has_clusters))
 
     return look
 
@@ -365,6 +388,7 @@ def _train(
     run: RunDirectory,
     resume: bool,
     watch: Callable[[int, float], None] | None,
+    prepare: Callable[[], None] | None,
 ) -> Outcome:
     def decided(plan: Plan) -> None:
         # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
@@ -373,7 +397,7 @@ def _train(
             write_text(run.recipe_file, recipe.to_toml())
 
     clusters = recipe.method.num_clusters
-    outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided, watch)
+    outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided, watch, prepare)
     say(
         f"trained {outcome.steps:,} steps ({outcome.epochs:,} epochs) in {format_seconds(outcome.seconds)}, "
         f"{outcome.images_per_second:,.0f} images/s"

@@ -33,6 +33,7 @@ def write_results(
     machine: Machine,
     outcome: Outcome,
     track: str,
+    figures: dict[str, Any],
 ) -> None:
     """Write features, thumbnails, assignments and, last, the numbers that make the run complete."""
     for part, values in (
@@ -67,6 +68,7 @@ def write_results(
             "peak_memory_mb": round(peak_memory_mb()),
             "warnings": outcome.warnings,
         },
+        **({"clusters": figures} if figures else {}),
         "machine": machine_facts(machine),
         "evaluations": [],
     }
