@@ -25,20 +25,49 @@ BATCH = 32  # at which the plain loop is at its fastest on two cores; likewise c
 def loop_side(run: Path, folder: Path) -> Work:
     """The loop that one writes by hand."""
     from torchvision.datasets import ImageFolder
-    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
 
     recipe, network, _ = _opened(run)
-    size = recipe.data.image_size
-    transform: Any = Compose([Resize(size), CenterCrop(size), ToTensor()])
+    transform = _transform(recipe.data.image_size)
     workers = torch.get_num_threads()
     network.eval()
 
     def turn() -> None:
-        loader = torch.utils.data.DataLoader(ImageFolder(str(folder), transform), BATCH, num_workers=workers)
-        with torch.inference_mode():
-            torch.cat([network.parts(images).logits.argmax(dim=1) for images, _ in loader])
+        loop(network, ImageFolder(str(folder), transform), workers)
 
     return turn
+
+
+def loop(network: Any, images: Any, workers: int) -> torch.Tensor:
+    """The cluster of each image of a data set of torchvision."""
+    loader = torch.utils.data.DataLoader(images, BATCH, num_workers=workers)
+    with torch.inference_mode():
+        return torch.cat([network.parts(batch).logits.argmax(dim=1) for batch, _ in loader])
+
+
+def agreement(run: Path, folder: Path) -> float:
+    """The share of images that `likewise assign --precision fp32` puts into the cluster of the loop.
+
+    Their pixels differ a little: likewise lets the decoder of JPEG scale down.
+    """
+    from torchvision.datasets import ImageFolder
+
+    from likewise.runs import RunDirectory
+    from likewise.workflow import assign
+
+    recipe, network, _ = _opened(run)
+    network.eval()
+    images = ImageFolder(str(folder), _transform(recipe.data.image_size))
+    clusters = loop(network, images, torch.get_num_threads()).numpy()
+    names = [Path(path).relative_to(folder).as_posix() for path, _ in images.samples]
+    table, _, _ = assign(RunDirectory(run), folder, precision="fp32")
+    found = dict(zip(table.names, table.clusters, strict=True))
+    return float(np.mean([found[name] == cluster for name, cluster in zip(names, clusters, strict=True)]))
+
+
+def _transform(size: int) -> Any:
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    return Compose([Resize(size), CenterCrop(size), ToTensor()])
 
 
 def likewise_side(run: Path, folder: Path, precision: str) -> Work:
@@ -137,6 +166,8 @@ def main() -> None:
     for table, (words, sides) in tables.items():
         results = take_turns(sides, args.rounds, lambda said: print(said, file=sys.stderr, flush=True))
         notes = f"{count:,} images, medians of {args.rounds} turns, {words}."
+        if table == "assignment":
+            notes += f" fp32 and the loop, which see different pixels, agree on {agreement(*work):.2%} of the images."
         finish(table, _rows(results, count), notes, args.out)
 
 

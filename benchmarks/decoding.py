@@ -67,9 +67,10 @@ def memory_side(folder: Path, size: int) -> Work:
     from likewise.data import load_images, open_source
 
     store = load_images(open_source(folder), size, memory_bytes=2**36)
+    every = max(len(store) // 8, 1)  # so that no remainder is left out
 
     def epoch() -> None:
-        for _ in store.training_batches(BATCH, seed=0, epoch=0):
+        for _ in store.training_batches(every, seed=0, epoch=0):
             pass
 
     return epoch

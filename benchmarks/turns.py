@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -147,11 +148,14 @@ def processor_seconds() -> float:
 
 def surroundings() -> dict[str, str]:
     """Machine, versions and commit."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     from likewise.training.machine import choose_machine, machine_facts
 
-    packages = {name: version(name) for name in ("torchvision", "timm")}
+    packages = {}
+    for name in ("torchvision", "timm", "lightly", "kornia", "pillow"):
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
     return machine_facts(choose_machine()) | packages | {"commit": _commit()}
 
 

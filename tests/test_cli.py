@@ -94,6 +94,18 @@ def test_what_comes_after_a_run(
     assert run_here("export", run, "--to", tmp_path / "sorted", "--csv", tmp_path / "t.csv", capsys=capsys)[0] == 0
     assert len(list((tmp_path / "sorted").rglob("*.png"))) == 40
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 41
+    arrays = tmp_path / "new.npz"
+    code, _, errors = run_here("embed", run, photos / "left", "-o", arrays, capsys=capsys)
+    assert code == 0, errors
+    with np.load(arrays) as made:
+        assert len(made["names"]) == 20
+        assert made["categorical"].shape == (20, 2)
+        assert np.array_equal(made["categorical"].argmax(1), made["clusters"])
+        assert made["features"].shape[0] == made["instance"].shape[0] == 20
+    for taken, words in ((arrays, "nothing is overwritten"), (tmp_path / "new.csv", "written as .npz")):
+        code, _, errors = run_here("embed", run, photos / "left", "-o", taken, capsys=capsys)
+        assert code == 2
+        assert words in errors
     code, _, errors = run_here("export", run, "--to", tmp_path / "sorted", capsys=capsys)
     assert code == 2
     assert "nothing is overwritten" in errors

@@ -285,6 +285,44 @@ def assign(
 
 
 @app.command()
+def embed(
+    run: RunArgument,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Images: one file, or anything that `cluster` takes.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Write here (.npz).")],
+    precision: Annotated[str, typer.Option(help="auto (as in training), bf16 (fast) or fp32 (exact).")] = "auto",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+) -> None:
+    """What a run sees in images, as arrays: features, cluster logits and instance part, for search or another tool.
+
+    Example: `likewise embed run new_photos -o new.npz`, then `numpy.load("new.npz")["features"]`
+    """
+    import numpy as np
+
+    from likewise.progress import say
+    from likewise.runs import RunDirectory
+    from likewise.runs.files import write_arrays
+    from likewise.workflow import assign
+
+    if out.exists():
+        raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
+    if out.suffix != ".npz":
+        raise InputError(f"-o {out}: arrays are written as .npz; choose a name that ends so.")
+    table, store, embedded = assign(RunDirectory(run), path, strict, precision)
+    for skipped in store.skipped:
+        say(f"left out {skipped.name}: {skipped.reason}")
+    arrays = {
+        "names": np.array(table.names),
+        "clusters": table.clusters,
+        "features": embedded.features,
+        "categorical": embedded.categorical,
+        "instance": embedded.instance,
+    }
+    write_arrays(out, arrays)
+    shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
+    say(f"{len(table):,} images: {out} ({shapes})")
+
+
+@app.command()
 def evaluate(
     run: RunArgument,
     labels: Annotated[str, typer.Option(help="folders, source (labels in the array or set), or a CSV of image,label.")],

@@ -24,7 +24,7 @@ class PackedConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         count = 1
         # a traced or exported network is for other batches too
-        if input.device.type == "cpu" and not (is_tracing() or torch.compiler.is_exporting()):
+        if input.ndim == 4 and input.device.type == "cpu" and not (is_tracing() or torch.compiler.is_exporting()):
             count = images_side_by_side(len(input), input.shape[3], self.stride[0], THREADS)
         return super().forward(input) if count == 1 else self._packed(input, count)
 

@@ -109,9 +109,10 @@ def keep_freed_memory() -> bool:
     """
     if os.environ.get("LIKEWISE_KEEP_MEMORY") == "0" or sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
-    m_trim_threshold, m_mmap_max = -1, -4
+    m_trim_threshold, m_mmap_max, never = -1, -4, -1
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, 2**31 - 1))
+    # the largest number that can be said is 2 GiB, which a step of a larger network frees and would give back
+    return bool(mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, never))
 
 
 def machine_facts(machine: Machine) -> dict[str, str]:
