@@ -115,11 +115,11 @@ def _without_suggestions(recipe: Recipe) -> dict[str, Any]:
     """The settings of a run without those that followed from its number of clusters and its backbone."""
     from likewise.methods import METHODS
 
-    method, model = recipe.method, recipe.model
+    method = recipe.method
     if method.name not in METHODS:
         return method.settings
-    new = not model.start and model.weights == "none"
-    suggested = METHODS[method.name][0].suggest(method.num_clusters, bool(model.frozen), {}, new)
+    # as of a new backbone, from which it may have come through other runs
+    suggested = METHODS[method.name][0].suggest(method.num_clusters, bool(recipe.model.frozen), {}, new=True)
     return {name: value for name, value in method.settings.items() if suggested.get(name) != value}
 
 

@@ -338,6 +338,8 @@ def test_a_bare_loop_finds_the_groups():
 def test_a_weaker_anchor_is_suggested_where_there_are_features_to_lose():
     assert Center.suggest(10, False, {}) == {"anchor_weight": 0.1, "warmup": 0.5}
     assert Center.suggest(10, False, {}, new=False) == {"anchor_weight": 0.1}
+    for idle in ({"instance_weight": 0}, {"views": "plain"}):  # a warm-up would learn nothing
+        assert Center.suggest(10, False, idle) == {"anchor_weight": 0.1}
     assert Center.suggest(10, True, {}) == {}
     assert CenterConfig().anchor_weight == 1
 

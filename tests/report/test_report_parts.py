@@ -57,6 +57,8 @@ def test_a_gap_is_a_gap_and_a_rare_value_is_joined() -> None:
     gap, joined = curves({"step": np.arange(20.0), "loss": loss, "rare": rare})
     assert gap.line.count("M") == 2
     assert gap.note == "not a number in 3 of 20 rows"
+    late = np.where(np.arange(20) < 10, np.nan, 1.0)  # a term that came later
+    assert curves({"step": np.arange(20.0), "loss": late})[0].note == ""
     assert joined.line.count("M") == 1
     assert not joined.note
 

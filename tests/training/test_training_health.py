@@ -106,6 +106,13 @@ def test_images_that_all_look_alike() -> None:
     )
 
 
+def test_a_term_that_comes_later_has_the_mean_of_its_own_steps() -> None:
+    seen = Window(3)
+    for step in range(10):
+        seen.add({"loss": torch.tensor(2.0)} | ({"late": torch.tensor(1.0)} if step > 7 else {}))
+    assert (seen.mean("loss"), seen.mean("late")) == (2.0, 1.0)
+
+
 def test_a_method_has_terms_and_advice_of_its_own() -> None:
     terms = {"cluster_loss": 0.0, "contrastive_loss": 0.0, "clustering_loss": 0.0, "anchor_loss": 0.0}
     good = window([1] * 10, **terms, instance_loss=0.5 * CHANCE, assignment_entropy=1.0)

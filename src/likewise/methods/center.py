@@ -150,11 +150,13 @@ class Center(Method):
 
         A tenth of the paper's anchor loss: assignments that do not depend on the image agree best of all, and runs
         shorter than the published ones lose more clusters to that than sharper targets win back; a frozen backbone has
-        no features to give up. And half of the training before the centres start, unless there are features already.
+        no features to give up. And half of the training before the centres start, unless there are features already,
+        or none would be learned in it.
         """
         if frozen:
             return {}
-        return {"anchor_weight": 0.1} | ({"warmup": 0.5} if new else {})
+        learns = given.get("instance_weight", 1) > 0 and given.get("views") != "plain"
+        return {"anchor_weight": 0.1} | ({"warmup": 0.5} if new and learns else {})
 
     def prepare(self, features: Float[Tensor, "N F"]) -> None:
         """Put the centres where K-means finds clusters in the features, and train them from now on."""

@@ -65,7 +65,8 @@ def _curve(name: str, columns: dict[str, np.ndarray], steps: np.ndarray, x_label
         x, y = x[finite], y[finite]
     middle, low, high, at = _buckets(x, y)
     has_band = len(y) > MOST_POINTS
-    gaps = 0 if sparse else int((~finite).sum())
+    # before its first number a term is not there yet, which is no gap
+    gaps = 0 if sparse else int((~finite[finite.argmax() :]).sum())
     shown = y[np.isfinite(y)]
     title = heading(plain(name, 60))
     return Curve(

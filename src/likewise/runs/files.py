@@ -56,7 +56,7 @@ def write_arrays(path: Path, arrays: "dict[str, np.ndarray]") -> None:
     import numpy as np
 
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _finite(value: Any) -> Any:

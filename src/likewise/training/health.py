@@ -22,6 +22,7 @@ class Window:
         self.num_clusters, self.steps = num_clusters, 0
         self._counts: Tensor | None = None
         self._losses: dict[str, Tensor] = {}
+        self._seen: dict[str, int] = {}  # a term may come later
 
     def add(self, output: dict[str, Tensor]) -> None:
         """Count one training step's output: its predicted clusters, if it has any, and its loss terms."""
@@ -31,6 +32,7 @@ class Window:
             if value.ndim == 0:
                 value = value.detach()
                 self._losses[name] = self._losses[name] + value if name in self._losses else value
+                self._seen[name] = self._seen.get(name, 0) + 1
         self.steps += 1
 
     def _count(self, clusters: Tensor) -> None:
@@ -51,7 +53,7 @@ class Window:
 
     def mean(self, name: str) -> float:
         """Mean of a loss term, NaN if it was not there or one of its values was NaN."""
-        return float(self._losses[name]) / self.steps if name in self._losses else math.nan
+        return float(self._losses[name]) / self._seen[name] if name in self._losses else math.nan
 
     def figures(self) -> dict[str, float]:
         """Mean losses and, of predicted clusters, the entropy of their sizes (1 is balanced) and the largest share."""

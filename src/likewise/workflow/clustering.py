@@ -300,7 +300,7 @@ def _prepare(
         embedded = embed(network, store, machine)
         rows, features = embedded.rows, embedded.features
     else:
-        network.method.to(machine.device)
+        trained.to(machine.device)
         rows, features = cached.rows, cached.plain
     if first:
         trained.prepare(_tensor(features))
