@@ -13,7 +13,8 @@ from likewise.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from likewise.config import Recipe
-    from likewise.runs import RunDirectory
+    from likewise.inference import Embedded
+    from likewise.runs import Assignments, RunDirectory
 
 app = typer.Typer(
     name="likewise",
@@ -267,14 +268,8 @@ def assign(
     from dataclasses import replace
 
     from likewise.progress import printable_line, say
-    from likewise.runs import RunDirectory
-    from likewise.workflow import assign
 
-    if out is not None and out.exists():
-        raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
-    table, store, _ = assign(RunDirectory(run), path, strict, precision)
-    for skipped in store.skipped:
-        say(f"left out {skipped.name}: {skipped.reason}")
+    table, _ = _looked_at(run, path, out, precision, strict)
     if out is None:
         # a file's name may hold what commands a terminal; a program that reads gets the names as they are
         shown = replace(table, names=list(map(printable_line, table.names))) if sys.stdout.isatty() else table
@@ -299,17 +294,11 @@ def embed(
     import numpy as np
 
     from likewise.progress import say
-    from likewise.runs import RunDirectory
     from likewise.runs.files import write_arrays
-    from likewise.workflow import assign
 
-    if out.exists():
-        raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
     if out.suffix != ".npz":
         raise InputError(f"-o {out}: arrays are written as .npz; choose a name that ends so.")
-    table, store, embedded = assign(RunDirectory(run), path, strict, precision)
-    for skipped in store.skipped:
-        say(f"left out {skipped.name}: {skipped.reason}")
+    table, embedded = _looked_at(run, path, out, precision, strict)
     arrays = {
         "names": np.array(table.names),
         "clusters": table.clusters,
@@ -320,6 +309,20 @@ def embed(
     write_arrays(out, arrays)
     shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
     say(f"{len(table):,} images: {out} ({shapes})")
+
+
+def _looked_at(run: Path, path: str, out: Path | None, precision: str, strict: bool) -> "tuple[Assignments, Embedded]":
+    """The clusters of new images and what the network says of them, where there is room for the answer."""
+    from likewise.progress import say
+    from likewise.runs import RunDirectory
+    from likewise.workflow import assign
+
+    if out is not None and out.exists():
+        raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
+    table, store, embedded = assign(RunDirectory(run), path, strict, precision)
+    for skipped in store.skipped:
+        say(f"left out {skipped.name}: {skipped.reason}")
+    return table, embedded
 
 
 @app.command()

@@ -1,12 +1,11 @@
 """Group images: train, assign, write the run directory."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from likewise.assembly import (
     Network,
@@ -38,10 +37,10 @@ from likewise.training.plan import Plan
 from likewise.training.rows import Rows
 from likewise.views import Views
 from likewise.workflow.heads import renew_head
+from likewise.workflow.midway import Observe, as_tensor, later, watching
 from likewise.workflow.results import write_results, write_skipped
 
 ASSIGNED = 16_384  # cached features that are looked at together
-MOST_OBSERVED = 2000  # images that are assigned each time where a training is observed
 
 
 @dataclass(frozen=True)
@@ -54,28 +53,6 @@ class Clustering:
     store: ImageStore
     embedded: Embedded
     run: RunDirectory
-
-
-@dataclass(frozen=True)
-class Glimpse:
-    """What a network says of a sample of the images while it is trained.
-
-    Attributes:
-        step: Steps so far.
-        seconds: Of training so far.
-        names: Of the images in the sample.
-        embedded: What the network says of them.
-        has_clusters: Whether its clusters are its own; otherwise they are found in the features after the training.
-    """
-
-    step: int
-    seconds: float
-    names: list[str]
-    embedded: Embedded
-    has_clusters: bool
-
-
-Observe = Callable[[Glimpse], None]
 
 
 def cluster(
@@ -163,8 +140,8 @@ def _grouped(
         write_skipped(run, store)
 
     batches = _batches(cached, store, recipe, machine, neighbors, labels)
-    watch = None if observe is None else _watch(observe, trained, cached, store, machine)
-    prepare = _later(trained, cached, store, machine) if trained.prepares_at else None
+    watch = None if observe is None else watching(observe, trained, cached, store, machine)
+    prepare = later(trained, cached, store, machine) if trained.prepares_at else None
     outcome = _train(trained, batches, recipe, machine, run, resume, watch, prepare)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
@@ -173,7 +150,7 @@ def _grouped(
         if watch is not None:
             watch(outcome.steps, outcome.seconds)
     if trained.concludes:
-        network.method.conclude(_tensor(embedded.features))
+        network.method.conclude(as_tensor(embedded.features))
         embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
     if rank() == 0:
         network.save(run.model_file)
@@ -266,13 +243,6 @@ def _assigned(method: Method, rows: np.ndarray, features: np.ndarray, machine: M
     return Embedded(rows, features, categorical, instance, probabilities)
 
 
-def _tensor(features: np.ndarray) -> torch.Tensor:
-    """Features as a tensor, without a copy: torch wants memory that it could write to, and a private map is that."""
-    if isinstance(features, np.memmap):
-        features = np.load(str(features.filename), mmap_mode="c", allow_pickle=False)
-    return torch.from_numpy(features)
-
-
 def _prepare(
     trained: Method,
     network: Network,
@@ -303,7 +273,7 @@ def _prepare(
         trained.to(machine.device)
         rows, features = cached.rows, cached.plain
     if first:
-        trained.prepare(_tensor(features))
+        trained.prepare(as_tensor(features))
     trained.train()
     if not count:
         return None
@@ -334,50 +304,6 @@ def _batches(
         batches = ImageBatches(store, views, training.batch_size, training.seed, neighbors)
         indices = store.indices
     return batches if labels is None else LabelledBatches(batches, labels[indices])
-
-
-@contextmanager
-def _modes_kept(network: torch.nn.Module) -> Iterator[None]:
-    """What is put into evaluation mode meanwhile goes on as it was."""
-    modes = [(module, module.training) for module in network.modules()]
-    yield
-    for module, mode in modes:
-        module.training = mode
-
-
-def _later(trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Callable[[], None]:
-    """Lets the method see the features of all images in the middle of its training."""
-
-    def prepare() -> None:
-        if cached is not None:
-            trained.prepare(_tensor(cached.plain))
-            return
-        with _modes_kept(trained):
-            features = embed(Network(trained, None, "none"), store, machine).features
-        trained.prepare(_tensor(features))
-
-    return prepare
-
-
-def _watch(
-    observe: Observe, trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine
-) -> Callable[[int, float], None]:
-    """Shows an observer what the network says of a fixed sample of the images, and leaves the network as it was."""
-    count = len(store) if cached is None else len(cached.rows)
-    rows = np.unique(np.linspace(0, count - 1, min(count, MOST_OBSERVED)).round().astype(np.int64))
-    sample = store.part(rows if cached is None else cached.rows[rows])
-
-    def look(step: int, seconds: float) -> None:
-        with _modes_kept(trained):
-            method = trained.result()
-            if cached is None:
-                embedded = embed(Network(method, None, "none"), sample, machine)
-            else:
-                embedded = embed_features(method, np.arange(len(rows)), cached.plain[rows], machine)
-        names = [sample.names[row] for row in embedded.rows]
-        observe(Glimpse(step, seconds, names, embedded, trained.has_clusters))
-
-    return look
 
 
 def _train(
