@@ -256,7 +256,7 @@ def _temperature(recipe: Recipe, logits: np.ndarray, classes: np.ndarray | None)
 def _draw_maps(run: RunDirectory, parts: dict[str, np.ndarray], seed: int) -> None:
     say("laying out a map of each part")
     rows = _sample(len(parts["categorical"]), seed)
-    places = (layout(parts[part][rows], seed) for part in ("categorical", "instance"))
+    places = (layout([parts[part][rows]], seed) for part in ("categorical", "instance"))
     PartMaps(rows, *places).write(run.maps_file)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from likewise.config import Recipe
 from likewise.data import ImageStore, UnreadableImage, load_images, open_source
-from likewise.inference.cache import CachedFeatures, cache_folder, cached_features
+from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.models import Backbone
 from likewise.models.backbones import Built
 from likewise.recipe_book import make_recipe
@@ -65,16 +65,6 @@ def new_recipe(**changes: object) -> Recipe:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "features"
-
-
-def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cache_folder() == tmp_path / "cache" / "features"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LIKEWISE_CACHE", "~/mine")
-    assert cache_folder() == tmp_path / "mine" / "features"
-    for unset in (lambda: monkeypatch.setenv("LIKEWISE_CACHE", ""), lambda: monkeypatch.delenv("LIKEWISE_CACHE")):
-        unset()
-        assert cache_folder() == tmp_path / ".cache" / "likewise" / "features"
 
 
 def test_features_are_those_of_the_backbone() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from likewise.errors import InputError
-from likewise.runs import Assignments, RunDirectory
+from likewise.runs import Assignments, RunDirectory, assignments, large
 from likewise.runs.assignments import read_thumbnails, write_thumbnails
 
 ODD_NAMES = [
@@ -73,6 +73,19 @@ def test_a_folder_name_does_not_become_a_column(table: Assignments, tmp_path: Pa
     read = Assignments.read(path)
     np.testing.assert_array_equal(read.clusters, table.clusters)
     assert read.positions is None
+
+
+def test_many_rows_are_written_and_read_in_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(assignments, "TOGETHER", 4 * 3)
+    monkeypatch.setattr(large, "MOST_IN_MEMORY", 0)
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "t.parquet"
+    table = Assignments.from_probabilities(ODD_NAMES, PROBABILITIES)
+    table.write(path)
+    assert pq.ParquetFile(path).num_row_groups == 4
+    read = Assignments.read(path)
+    np.testing.assert_array_equal(read.probabilities, PROBABILITIES)
+    np.testing.assert_array_equal(read.clusters, table.clusters)
 
 
 def test_parquet_without_images(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from likewise.errors import InputError
 from likewise.evaluation import kmeans
 from likewise.recipe_book import make_recipe
 from likewise.report import write_report
-from likewise.runs import RunDirectory
+from likewise.runs import RunDirectory, large
 from likewise.scoring import evaluate
 from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
@@ -89,6 +89,18 @@ def test_new_images_find_their_cluster(run: RunDirectory, tmp_path: Path) -> Non
     known = run.assignments()
     where = {name.split("/")[0]: k for name, k in zip(known.names, known.clusters, strict=True)}
     assert both.clusters.tolist() == [where["dots"], where["rings"]]
+
+
+def test_what_memory_does_not_hold_goes_to_files(
+    run: RunDirectory, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _, held = assign(run, str(photos))
+    monkeypatch.setattr(large, "MOST_IN_MEMORY", 0)
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path))
+    found, _, mapped = assign(run, str(photos))
+    assert found.names == expected.names
+    for one, other in zip(mapped, held, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_assigning_in_fp32_is_the_network_without_any_change(run: RunDirectory, photos: Path) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from likewise.models.folding import folded
 from likewise.progress import say, track
 from likewise.ranks import rank, wait
 from likewise.runs.files import replacing
+from likewise.runs.large import cache_folder
 from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
@@ -42,11 +42,6 @@ class CachedFeatures(NamedTuple):
     views: np.ndarray
 
 
-def cache_folder() -> Path:
-    """Where features are kept: `$LIKEWISE_CACHE`, or `~/.cache/likewise`. It can be deleted at any time."""
-    return Path(os.environ.get("LIKEWISE_CACHE") or "~/.cache/likewise").expanduser() / "features"
-
-
 def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine) -> CachedFeatures:
     """The features of every image, from the disk if they were computed before.
 
@@ -56,7 +51,7 @@ def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machi
         recipe: Names the views, how many of them, and the seed.
         machine: How to compute.
     """
-    folder = cache_folder() / _key(backbone, store, recipe, machine)
+    folder = cache_folder() / "features" / _key(backbone, store, recipe, machine)
     if all((folder / f"{name}.npy").is_file() for name in CachedFeatures._fields):
         say(f"using the features in {folder}")
     elif rank() == 0:

@@ -11,8 +11,10 @@ from likewise.data import ImageStore
 from likewise.methods import Method, Parts
 from likewise.models.folding import folded
 from likewise.progress import track
+from likewise.runs.large import large_array
 from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
+from likewise.training.rows import Rows
 from likewise.views import Views, plain_view
 
 
@@ -48,14 +50,14 @@ def embed(network: Network, store: ImageStore, machine: Machine, batch_size: int
     if machine.device == "cpu":
         keep_freed_memory()
     backbone = folded(network.backbone, random_images(store, machine))
-    collected: list[tuple[np.ndarray, ...]] = []
+    filled = _Filled(len(store))
     with torch.inference_mode(), track("assigning", total=len(store)) as tracker:
         for rows, images in store.batches(batch_size):
             with machine.autocast():
                 parts = network.method.parts_of(backbone(plain_view(images.to(machine.device), machine.dtype)))
-            collected.append((rows, *_arrays(network.method, parts)))
+            filled.add(rows, parts.features, *_said(network.method, parts))
             tracker.advance(len(rows))
-    return _joined(collected)
+    return Embedded(*filled.arrays())
 
 
 def random_images(store: ImageStore, machine: Machine) -> Tensor:
@@ -67,7 +69,7 @@ def random_images(store: ImageStore, machine: Machine) -> Tensor:
 def embed_features(
     method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine, batch_size: int = 4096
 ) -> Embedded:
-    """The same from features that are there already.
+    """The same from features that are there already, and that are not copied.
 
     Args:
         method: Trained.
@@ -77,14 +79,15 @@ def embed_features(
         batch_size: Images at a time.
     """
     method.eval().to(machine.device)
-    collected: list[tuple[np.ndarray, ...]] = []
+    read, filled = Rows(features), _Filled(len(rows))
     with torch.inference_mode():
-        for start in range(0, len(features), batch_size):
-            block = slice(start, start + batch_size)
+        for start in range(0, len(rows), batch_size):
+            places = np.arange(start, min(start + batch_size, len(rows)))
             with machine.autocast():
-                parts = method.parts_of(torch.from_numpy(np.array(features[block])).to(machine.device))
-            collected.append((rows[block], *_arrays(method, parts)))
-    return _joined(collected)
+                parts = method.parts_of(torch.from_numpy(read(places)).to(machine.device))
+            filled.add(places, *_said(method, parts))
+    _, *said = filled.arrays()
+    return Embedded(rows, features, *said)
 
 
 @torch.inference_mode()
@@ -102,22 +105,43 @@ def embed_views(
         machine: How to compute.
     """
     network.eval().to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    collected: tuple[list[tuple[np.ndarray, ...]], ...] = ([], [])
+    sides = _Filled(len(rows)), _Filled(len(rows))
     with track("embedding two views", total=2 * len(rows), unit="views") as tracker:
         for step, start in enumerate(range(0, len(rows), 256)):
             block = rows[start : start + 256]
             images, generator = store.read(block).to(machine.device), generator_of(seed, step)
-            for side in collected:
+            for side in sides:
                 with machine.autocast():
                     parts = network.parts(make(images, generator))
-                side.append((block, *_arrays(network.method, parts)))
+                side.add(block, parts.features, *_said(network.method, parts))
                 tracker.advance(len(block))
-    return _joined(collected[0]), _joined(collected[1])
+    return Embedded(*sides[0].arrays()), Embedded(*sides[1].arrays())
 
 
-def _arrays(method: Method, parts: Parts) -> tuple[np.ndarray, ...]:
-    return tuple(value.float().cpu().numpy() for value in (*parts, method.probabilities(parts.logits)))
+def _said(method: Method, parts: Parts) -> tuple[Tensor, Tensor, Tensor]:
+    return parts.logits, parts.projections, method.probabilities(parts.logits)
 
 
-def _joined(collected: list[tuple[np.ndarray, ...]]) -> Embedded:
-    return Embedded(*(np.concatenate(column) for column in zip(*collected, strict=True)))
+class _Filled:
+    """Arrays that are filled block by block: blocks that are joined at the end would take their memory twice.
+
+    Args:
+        total: Rows that there may be.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._rows = np.empty(total, dtype=np.int64)
+        self._columns: list[np.ndarray] = []
+        self._done = 0
+
+    def add(self, rows: np.ndarray, *values: Tensor) -> None:
+        """A block: which rows, and what there is of them."""
+        start, self._done = self._done, self._done + len(rows)
+        self._columns = self._columns or [large_array((len(self._rows), value.shape[1])) for value in values]
+        self._rows[start : self._done] = rows
+        for column, value in zip(self._columns, values, strict=True):
+            column[start : self._done] = value.float().cpu().numpy()
+
+    def arrays(self) -> list[np.ndarray]:
+        """The rows, and one array for each of the values."""
+        return [array[: self._done] for array in (self._rows, *self._columns)]

@@ -1,31 +1,34 @@
 """Places on a map: a 2-D layout in which images that are alike lie together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 MOST_LAID_OUT = 10_000  # images whose places are optimised; the others are put among their neighbours
 
 
-def layout(features: np.ndarray, seed: int = 0) -> np.ndarray:
+def layout(parts: Sequence[np.ndarray], seed: int = 0) -> np.ndarray:
     """A t-SNE map of features, float32 [N, 2], each axis within -1..1.
 
     Beyond 10,000 images, t-SNE places a random 10,000 of them, and every other image goes to the mean place of its
     three nearest neighbours among those: the time grows linearly.
 
     Args:
-        features: [N, F].
+        parts: Of each image, [N, F] each; their distances add up.
         seed: Decides the map.
 
     Source:
         van der Maaten and Hinton (2008); the implementation is openTSNE's, with Fourier interpolation.
     """
-    count = len(features)
+    count = len(parts[0])
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:MOST_LAID_OUT])
-    if count < 8 or not np.ptp(features[chosen], axis=0).any():  # no neighbourhoods: a circle keeps them apart
+    known = _together(parts, chosen)
+    if count < 8 or not np.ptp(known, axis=0).any():  # no neighbourhoods: a circle keeps them apart
         angle = 2 * np.pi * np.arange(count) / max(count, 1)
         return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-    placed = _tsne(features[chosen], seed)
+    placed = _tsne(known, seed)
     if len(chosen) < count:
-        placed = _among_neighbours(features, features[chosen], placed)
+        placed = _among_neighbours(parts, known, placed)
     placed = placed - (placed.max(0) + placed.min(0)) / 2
     return (placed / np.abs(placed).max().clip(min=1e-9)).astype(np.float32)
 
@@ -46,9 +49,14 @@ def _tsne(features: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(tsne.fit(np.ascontiguousarray(features, dtype=np.float32)))
 
 
-def _among_neighbours(features: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _together(parts: Sequence[np.ndarray], rows: np.ndarray | slice) -> np.ndarray:
+    return np.concatenate([part[rows] for part in parts], axis=1)
+
+
+def _among_neighbours(parts: Sequence[np.ndarray], known: np.ndarray, places: np.ndarray) -> np.ndarray:
     from sklearn.neighbors import NearestNeighbors
 
     nearest = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(known)
-    blocks = [nearest.kneighbors(features[i : i + 4096], return_distance=False) for i in range(0, len(features), 4096)]
-    return places[np.concatenate(blocks)].mean(axis=1)
+    blocks = (slice(start, start + 4096) for start in range(0, len(parts[0]), 4096))
+    found = [nearest.kneighbors(_together(parts, block), return_distance=False) for block in blocks]
+    return places[np.concatenate(found)].mean(axis=1)

@@ -143,12 +143,12 @@ class SelfLabel(Method):
         """
         self.method.eval()
         device = next(self.method.parameters()).device
-        blocks = [
-            self.method.probabilities(self.method.parts_of(block.to(device)).logits).cpu()
-            for block in features.split(BLOCK)
-        ]
-        probabilities = torch.cat(blocks)
-        confidences, labels = probabilities.max(dim=1)
+        found: list[tuple[Tensor, Tensor]] = []
+        for block in features.split(BLOCK):
+            probabilities = self.method.probabilities(self.method.parts_of(block.to(device)).logits)
+            top = probabilities.max(dim=1)
+            found.append((top.values.cpu(), top.indices.cpu()))
+        confidences, labels = (torch.cat(part) for part in zip(*found, strict=True))
         surest = torch.zeros(probabilities.shape[1]).scatter_reduce(0, labels, confidences, "amax")
         threshold = self.threshold
         confident, clusters = int((confidences > threshold).sum()), int((surest > threshold).sum())

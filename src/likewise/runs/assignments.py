@@ -9,6 +9,7 @@ import numpy as np
 
 from likewise.errors import InputError
 from likewise.runs.files import csv_writer, replacing
+from likewise.runs.large import large_array
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Assignments:
         }
         if self.positions is not None:
             columns["x"], columns["y"] = (pa.array(self.positions[:, axis], pa.float32()) for axis in (0, 1))
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(pa.table(columns), path, row_group_size=max(TOGETHER // self.num_clusters, 1))
 
     @classmethod
     def read(cls, path: Path) -> "Assignments":
@@ -109,6 +110,7 @@ class Assignments:
         return table
 
 
+TOGETHER = 2**24  # probabilities that are encoded, or decoded, at once
 MOST_CLUSTERS = 1_000_000
 MOST_THUMBNAIL_BYTES = 2**28  # of all together; a run writes some megabytes
 
@@ -125,7 +127,11 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    file = pq.ParquetFile(path)
+    width = file.schema_arrow.field("probabilities").type.list_size
+    if not 1 <= width <= MOST_CLUSTERS:
+        raise ValueError(f"probabilities of {width} clusters")
+    table = file.read([name for name in file.schema_arrow.names if name != "probabilities"])
     if gaps := [name for name in table.column_names if table[name].null_count]:
         raise ValueError(f"there are gaps in {', '.join(gaps)}")
     if not (pa.types.is_string(table["image"].type) and pa.types.is_integer(table["cluster"].type)):
@@ -133,10 +139,13 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     names = table["image"].to_pylist()
     clusters = table["cluster"].to_numpy().astype(np.int64)
     confidence = table["confidence"].to_numpy().astype(np.float32)
-    lists = table["probabilities"].combine_chunks()
-    if not 1 <= lists.type.list_size <= MOST_CLUSTERS:
-        raise ValueError(f"probabilities of {lists.type.list_size} clusters")
-    probabilities = np.asarray(lists.flatten(), dtype=np.float32).reshape(len(names), lists.type.list_size)
+    probabilities, done = large_array((len(names), width)), 0
+    for batch in file.iter_batches(max(TOGETHER // width, 1), columns=["probabilities"]):
+        lists = batch["probabilities"]
+        if lists.null_count:
+            raise ValueError("there are gaps in probabilities")
+        probabilities[done : done + len(lists)] = np.asarray(lists.flatten()).reshape(len(lists), width)
+        done += len(lists)
     positions = None
     if "x" in table.column_names:
         positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
@@ -145,7 +154,8 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
 
 def _within(values: np.ndarray, low: float, high: float) -> bool:
     """Whether all values are numbers from `low` to `high`, but for rounding."""
-    return bool(((values >= low - 1e-3) & (values <= high + 1e-3)).all())
+    # what is no number is its array's least and largest, and fails both
+    return not values.size or bool(values.min() >= low - 1e-3 and values.max() <= high + 1e-3)
 
 
 def write_thumbnails(path: Path, rows: np.ndarray, images: Iterator[np.ndarray]) -> None:

@@ -34,13 +34,10 @@ from likewise.training.batches import Batches, FeatureBatches, ImageBatches, Lab
 from likewise.training.fit import Outcome, train
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
-from likewise.training.rows import Rows
 from likewise.views import Views
 from likewise.workflow.heads import renew_head
 from likewise.workflow.midway import Observe, as_tensor, later, watching
 from likewise.workflow.results import write_results, write_skipped
-
-ASSIGNED = 16_384  # cached features that are looked at together
 
 
 @dataclass(frozen=True)
@@ -151,7 +148,7 @@ def _grouped(
             watch(outcome.steps, outcome.seconds)
     if trained.concludes:
         network.method.conclude(as_tensor(embedded.features))
-        embedded = _assigned(network.method, embedded.rows, embedded.features, machine)
+        embedded = embed_features(network.method, embedded.rows, embedded.features, machine)
     if rank() == 0:
         network.save(run.model_file)
         write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())
@@ -165,7 +162,7 @@ def _renewed(
     """What a network says with a new head, and what its training took and showed then."""
     start, warnings = time.monotonic(), outcome.warnings
     if renew_head(method, recipe, embedded.features, machine):
-        embedded = _assigned(method, embedded.rows, embedded.features, machine)
+        embedded = embed_features(method, embedded.rows, embedded.features, machine)
         warnings = [f"before the head was replaced, {warning}" for warning in warnings]
     seconds = outcome.seconds + time.monotonic() - start
     return embedded, replace(outcome, seconds=seconds, warnings=warnings)
@@ -225,22 +222,7 @@ def _warn_of_labels(track: str) -> None:
 def _embedded(network: Network, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Embedded:
     if cached is None:
         return embed(network, store, machine)
-    return _assigned(network.method, cached.rows, cached.plain, machine)
-
-
-def _assigned(method: Method, rows: np.ndarray, features: np.ndarray, machine: Machine) -> Embedded:
-    """What a method says of features, which are not copied: of a large set they are a file that fills no memory."""
-    read, said = Rows(features), list[np.ndarray]()
-    for start in range(0, len(rows), ASSIGNED):
-        places = np.arange(start, min(start + ASSIGNED, len(rows)))
-        block = embed_features(method, rows[places], read(places), machine)
-        parts = block.categorical, block.instance, block.probabilities
-        # filled in place: blocks that are joined at the end would take the memory twice
-        said = said or [np.empty((len(rows), part.shape[1]), part.dtype) for part in parts]
-        for whole, part in zip(said, parts, strict=True):
-            whole[places] = part
-    categorical, instance, probabilities = said
-    return Embedded(rows, features, categorical, instance, probabilities)
+    return embed_features(network.method, cached.rows, cached.plain, machine)
 
 
 def _prepare(

@@ -43,7 +43,7 @@ def write_results(
     ):
         run.write_features(part, values)
     say("laying out the map")
-    positions = layout(np.concatenate([embedded.categorical, embedded.instance], axis=1), recipe.training.seed)
+    positions = layout([embedded.categorical, embedded.instance], recipe.training.seed)
     names = [store.names[row] for row in embedded.rows]
     plain = Assignments.from_probabilities(names, embedded.probabilities)
     table = Assignments(names, plain.clusters, plain.confidence, plain.probabilities, positions)
