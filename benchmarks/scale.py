@@ -8,8 +8,8 @@ directions, and noise of its own in every view. They are written block by block 
 before they are trained on, so that every row comes from the disk. Each size has a process of its own.
 
 Where an epoch has more than `--steps` steps, so many are timed and the epoch is extrapolated; the table says which.
-K-means and neighbours, as the baseline and as positives need them, follow with `--searches`, at the first of the sizes,
-in seconds of the processor.
+With `--whole`, what comes before and after the steps of a run follows at each size, in seconds of the processor: the
+nearest images, what a head says of all images and the files that are written of it, and K-means as the baseline.
 """
 
 import argparse
@@ -19,9 +19,11 @@ import shutil
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,27 +172,78 @@ def parts(batch: int) -> dict[str, float]:
     return found
 
 
-def searches(path: Path) -> dict[str, float]:
-    """K-means as a baseline and 20 neighbours, on the first view: seconds of all threads together, and memory."""
-    from likewise.evaluation import kmeans
-    from likewise.inference import nearest_images
-
+def write_plain(path: Path) -> None:
+    """The first view in 32 bits, as the cache has the images as they are; the views make room for it."""
     views = np.load(path, mmap_mode="r")
-    plain = path.with_name("plain.npy")  # in 32 bits, as the cache has them
-    features = np.lib.format.open_memmap(plain, "w+", np.float32, views.shape[1:])
+    features = np.lib.format.open_memmap(path.with_name("plain.npy"), "w+", np.float32, views.shape[1:])
     for start in range(0, len(features), BLOCK):
         features[start : start + BLOCK] = views[0, start : start + BLOCK]
-    del views, features
-    features = np.load(plain, mmap_mode="r")
-    found = {}
-    for name, work in (
-        ("K-means", lambda: kmeans(features, CLUSTERS, seed=0)),
-        ("20 neighbours", lambda: nearest_images(features, 20)),
-    ):
-        start = time.process_time()
-        work()
-        found[f"{name}, s"] = time.process_time() - start
-        found[f"{name}, peak GB"] = memory_mb().get("VmHWM", 0.0) / 1e3
+    path.unlink()
+
+
+@contextmanager
+def own_memory(into: dict[str, float], name: str) -> Iterator[None]:
+    """Seconds of the processor, all threads together, and the largest memory that is no mapped file, meanwhile."""
+    done, peak, start = threading.Event(), 0.0, time.process_time()
+
+    def look() -> None:
+        nonlocal peak
+        while not done.wait(0.05):
+            peak = max(peak, memory_mb().get("RssAnon", 0.0))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    into |= {f"{name}, s": round(time.process_time() - start), f"{name}, own GB": round(peak / 1e3, 1)}
+
+
+def neighbours(path: Path) -> dict[str, float]:
+    """The nearest images of every image."""
+    from likewise.inference import nearest_images
+
+    found: dict[str, float] = {}
+    features = np.load(path.with_name("plain.npy"), mmap_mode="r")
+    with own_memory(found, "20 neighbours"):
+        nearest_images(features, 20)
+    return found
+
+
+def baseline(path: Path) -> dict[str, float]:
+    """K-means on the features, as `likewise evaluate` prints it."""
+    from likewise.evaluation import kmeans
+
+    found: dict[str, float] = {}
+    features = np.load(path.with_name("plain.npy"), mmap_mode="r")
+    with own_memory(found, "K-means"):
+        kmeans(features, CLUSTERS, seed=0)
+    return found
+
+
+def ending(path: Path) -> dict[str, float]:
+    """What a run says of all images at its end, and the files that it writes of them; pictures are of one pixel."""
+    from likewise.config import Recipe
+    from likewise.data import load_images, open_source
+    from likewise.inference import embed_features
+    from likewise.methods import CDC, CDCConfig
+    from likewise.runs import RunDirectory
+    from likewise.training.fit import Outcome
+    from likewise.training.machine import choose_machine
+    from likewise.workflow.results import write_results
+
+    found: dict[str, float] = {}
+    machine = choose_machine(compile=False)
+    features = np.load(path.with_name("plain.npy"), mmap_mode="r")
+    store = load_images(open_source(np.zeros((len(features), 1, 1, 1), np.uint8)), 1)
+    config = CDCConfig.model_validate({"instance_dim": INSTANCE, "hidden_dim": HIDDEN})
+    method, outcome = CDC(torch.nn.Identity(), FEATURES, CLUSTERS, config), Outcome(0, 0, 0.0, 0.0, [])
+    with own_memory(found, "clusters of all images"):
+        embedded = embed_features(method, np.arange(len(features)), features, machine)
+    with own_memory(found, "writing them"):
+        write_results(RunDirectory(path.with_name("run")), store, embedded, Recipe(), machine, outcome, "none", {})
     return found
 
 
@@ -202,24 +255,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="at most so many are timed at each size")
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--frame", choices=["in-batch", "moco-v2", "moco-v3"], default="in-batch")
-    parser.add_argument("--searches", action="store_true", help="K-means and neighbours as well; minutes")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for the features, 10.5 GB")
+    parser.add_argument("--whole", action="store_true", help="what else a run does as well; up to an hour")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="for files; 10.5, or 45 GB")
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
     args = parser.parse_args()
-    needed = args.images // min(args.shares) * VIEWS * FEATURES * 2 * (2 if args.searches else 1)
+    # features in 32 bits, and in the run; logits and probabilities while they are computed, and in the run
+    whole = 2 * FEATURES * 4 + 2 * (2 * CLUSTERS + INSTANCE) * 4 if args.whole else 0
+    needed = args.images // min(args.shares) * max(VIEWS * FEATURES * 2, whole)
     if shutil.disk_usage(args.folder).free < needed + 2**30:
         parser.error(f"{args.folder} has no room for {needed / 1e9:.1f} GB; give --folder, or fewer --images")
     shape = Shape(args.images, args.steps, args.batch, args.frame)
     rows, notes = [], []
-    found: dict[str, float] = {}
+    os.environ["LIKEWISE_CACHE"] = str(args.folder / "likewise-scale")
     for images in (args.images // share for share in args.shares):
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             path = Path(folder) / "views.npy"
             written = in_own_process(write_features, path, images)
             notes.append(f"{images:,} images drawn and written in {written:.0f} s")
             rows.append(in_own_process(train, path, shape._replace(images=images)))
-            if args.searches and not found:
-                found = in_own_process(searches, path)
+            if args.whole:
+                in_own_process(write_plain, path)
+                found: dict[str, float] = {}
+                for part in (neighbours, ending, baseline):
+                    found |= in_own_process(part, path)
+                costs = ", ".join(f"{name} {value:,.10g}" for name, value in found.items())
+                notes.append(f"{images:,} images, the rest of a run: {costs}")
     step = statistics.median(float(row["s a step"]) for row in rows)
     shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
     text = (
@@ -227,9 +287,6 @@ def main() -> None:
         f"{'; '.join(notes)}. "
         f"Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
     )
-    if found:
-        costs = ", ".join(f"{name} {value:,.1f}" for name, value in found.items())
-        text += f" At {args.images // args.shares[0]:,} images: {costs}."
     finish("scale", rows, text, args.out)
 
 
