@@ -224,7 +224,7 @@ def baseline(path: Path) -> dict[str, float]:
 
 
 def ending(path: Path) -> dict[str, float]:
-    """What a run says of all images at its end, and the files that it writes of them; pictures are of one pixel."""
+    """What a run says of all images at its end, and the files that it writes of them; pictures are of four pixels."""
     from likewise.config import Recipe
     from likewise.data import load_images, open_source
     from likewise.inference import embed_features
@@ -237,7 +237,7 @@ def ending(path: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     machine = choose_machine(compile=False)
     features = np.load(path.with_name("plain.npy"), mmap_mode="r")
-    store = load_images(open_source(np.zeros((len(features), 1, 1, 1), np.uint8)), 1)
+    store = load_images(open_source(np.zeros((len(features), 2, 2, 1), np.uint8)), 2)
     config = CDCConfig.model_validate({"instance_dim": INSTANCE, "hidden_dim": HIDDEN})
     method, outcome = CDC(torch.nn.Identity(), FEATURES, CLUSTERS, config), Outcome(0, 0, 0.0, 0.0, [])
     with own_memory(found, "clusters of all images"):

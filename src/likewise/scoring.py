@@ -1,6 +1,5 @@
 """Scores a run against labels, beside K-means on the same images: the only place where labels enter."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from likewise.evaluation import cluster_scores, confusion, kmeans, per_class, pi
 from likewise.labelling import classes_by_name, known_classes
 from likewise.progress import say
 from likewise.runs import RunDirectory
+from likewise.runs.large import large_array
 from likewise.workflow import assign, reopen
 
 MOST_PIXEL_BYTES = 2 * 2**30
@@ -51,14 +51,13 @@ class Pixels:
 
     def at(self, side: int) -> np.ndarray:
         """The raw pixels at `side` px, float32 [N, D] in 0..1."""
-        return pixels(self._blocks(side))
-
-    def _blocks(self, side: int) -> Iterator[np.ndarray]:
+        found = large_array((len(self.rows), self.store.channels * side**2))
         for start in range(0, len(self.rows), 1024):
             block = self.store.read(self.rows[start : start + 1024])
             if side < self.store.size:
                 block = functional.adaptive_avg_pool2d(block.float(), side).round().to(torch.uint8)
-            yield block.numpy()
+            found[start : start + len(block)] = pixels(block.numpy())
+        return found
 
 
 def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_from_probabilities(table: Assignments) -> None:
 def test_members_come_surest_first() -> None:
     probabilities = np.array([[0.6, 0.4, 0], [0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.4, 0]])
     table = Assignments.from_probabilities(list("abcd"), probabilities)
-    assert [table.members(k).tolist() for k in range(3)] == [[1, 0, 3], [2], []]
+    assert [members.tolist() for members in table.by_cluster()] == [[1, 0, 3], [2], []]
 
 
 @pytest.mark.parametrize("with_map", [False, True])
@@ -151,6 +151,8 @@ def test_the_table_that_the_damaged_ones_are_made_of_is_right(tmp_path: Path) ->
         {"probabilities": pa.array([[0.5, 0.5], None], pa.list_(pa.float32(), 2))},
         {"probabilities": pa.array([[0.5, 0.5], [np.inf, 0]], pa.list_(pa.float32(), 2))},
         {"probabilities": pa.array([["a", "b"], ["c", "d"]], pa.list_(pa.string(), 2))},
+        {"probabilities": pa.nulls(2, pa.list_(pa.null(), 1_000_000))},
+        {"probabilities": pa.array([[0.5, 0.5], [0.5, None]], pa.list_(pa.float32(), 2))},
         {"x": pa.array([0.0, 1.0])},
         {"x": pa.array(["0", "q"]), "y": pa.array([0.0, 1.0])},
         {"x": pa.array([0.0, np.nan]), "y": pa.array([0.0, 1.0])},
@@ -162,6 +164,16 @@ def test_a_damaged_table_is_refused(changes: dict[str, object], tmp_path: Path) 
     with pytest.raises(InputError, match=r"t\.parquet") as caught:
         Assignments.read(tmp_path / "t.parquet")
     assert "make it again" in str(caught.value) or "damaged" in str(caught.value)
+
+
+def test_a_table_with_fewer_probabilities_than_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pq.write_table(pa.table(columns()), tmp_path / "t.parquet")
+    batches = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *args, **kw: (b.slice(1) for b in batches(*args, **kw)))
+    with pytest.raises(InputError, match="probabilities of 1 images, and 2 names"):
+        Assignments.read(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize("clusters", [[0, 2], [-1, 0]])

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from likewise.errors import RunError
 from likewise.runs import large
 from likewise.runs.large import cache_folder, large_array
 
-mapped = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="files in use keep their names here")
+mapped = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="they are in memory here")
 
 
 @pytest.fixture(autouse=True)
@@ -59,9 +60,9 @@ def test_a_large_one_is_a_file_without_a_name(dtype: type, folder: Path) -> None
 
 @mapped
 def test_a_full_disk_leaves_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4000))
-    assert not is_mapped(large_array((1000, 4)))
-    assert is_mapped(large_array((999, 1)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=16_000))
+    assert not is_mapped(large_array((1001, 1)))  # a run needs room for it as well
+    assert is_mapped(large_array((1000, 1)))
 
 
 @mapped
@@ -72,3 +73,17 @@ def test_a_disk_that_fills_up_meanwhile_leaves_memory(monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "posix_fallocate", full)
     assert not is_mapped(large_array((1000, 4)))
     assert not list(folder.iterdir())
+
+
+@mapped
+def test_without_a_home_it_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(large, "cache_folder", nobody)
+    assert not is_mapped(large_array((1000, 4)))
+
+
+def test_what_fits_nowhere_says_where_it_could() -> None:
+    with pytest.raises(RunError, match="LIKEWISE_CACHE"):
+        large_array((2**30, 2**30))

@@ -1,7 +1,7 @@
 """What a clustering has to beat: K-means, on raw pixels and on the same features."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,41 +95,25 @@ def _fitted(features: NDArray[Any], num_clusters: int, seed: int) -> NDArray[Any
     return features[np.sort(np.random.default_rng(seed).choice(len(features), enough, replace=False))]
 
 
-def pixels(images: NDArray[np.uint8] | Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images as rows of pixels.
 
     Args:
-        images: uint8 [N, ...], or batches of them: [B, ...] each, B may vary. Batches are kept as uint8 until all are
-            there, so that the peak is one and a quarter times the result.
+        images: uint8 [N, ...].
 
     Returns:
         Rows [N, D], float32 from 0 to 1, D the number of values in an image.
 
     Raises:
-        InputError: If there are no images, they are not uint8, or batches differ in the shape of their images.
+        InputError: If there are no images, or they are not uint8.
 
     Example:
         >>> pixels(np.array([[[0, 255], [51, 0]]], dtype=np.uint8))
         array([[0. , 1. , 0.2, 0. ]], dtype=float32)
     """
-    batches = [images] if isinstance(images, np.ndarray) else [np.asarray(batch) for batch in images]
-    batches = [_as_rows(batch) for batch in batches if len(batch)]
-    widths = {batch.shape[1] for batch in batches}
-    if len(widths) != 1:
-        found = f"images of {sorted(widths)} values" if widths else "no images"
-        raise InputError(f"{found}; expected at least one image, and all of the same size.")
-    rows = np.empty((sum(len(batch) for batch in batches), widths.pop()), dtype=np.float32)
-    start = 0
-    for batch in batches:
-        np.divide(batch, np.float32(255), out=rows[start : start + len(batch)], dtype=np.float32)
-        start += len(batch)
-    return rows
-
-
-def _as_rows(batch: NDArray[Any]) -> NDArray[Any]:
-    if batch.dtype != np.uint8 or batch.ndim < 2:
-        raise InputError(f"images are {batch.dtype} of the shape {batch.shape}; expected uint8 [N, ...].")
-    return batch.reshape(len(batch), -1)
+    if images.dtype != np.uint8 or images.ndim < 2 or not images.size:
+        raise InputError(f"images are {images.dtype} of the shape {images.shape}; expected uint8 [N, ...].")
+    return np.divide(images.reshape(len(images), -1), np.float32(255), dtype=np.float32)
 
 
 def _check(train: NDArray[np.float32], test: NDArray[np.float32], num_clusters: int) -> None:

@@ -1,5 +1,6 @@
 """How clusters lie in a feature space, seen without labels: how far apart, and how wide."""
 
+from collections.abc import Iterator
 from typing import TypedDict
 
 import numpy as np
@@ -11,6 +12,7 @@ from likewise.evaluation._checks import Labels, as_features, as_indices
 SILHOUETTE_ROWS = 5000  # the silhouette compares all pairs; of more rows, so many are drawn
 MOST_DISTANCES = 50  # clusters, the largest ones, whose distances are kept one by one
 _BLOCK = 1000  # rows of pairwise distances at a time
+_TOGETHER = 4096  # rows of a cluster at a time
 
 
 class ClusterGeometry(TypedDict):
@@ -53,16 +55,18 @@ def cluster_geometry(features: ArrayLike, clusters: Labels) -> ClusterGeometry:
         >>> found["clusters"], found["spreads"], found["distances"], found["davies_bouldin"]
         ([0, 2], [0.5, 1.0], [[0.0, 9.5], [9.5, 0.0]], 0.15789473684210525)
     """
+    from scipy.spatial.distance import pdist, squareform
+
     rows = as_features(features, "features")
     labels = as_indices(clusters, np.iinfo(np.int64).max, "clusters")
     if len(rows) != len(labels):
         raise InputError(f"{len(rows)} rows of features but {len(labels)} clusters; expected one of each an image.")
     present, members, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     groups = np.split(np.argsort(members, kind="stable"), np.cumsum(sizes)[:-1])
-    means = np.stack([rows[group].mean(axis=0, dtype=np.float64) for group in groups])
-    spreads = np.array([_lengths(rows[group] - mean).mean() for group, mean in zip(groups, means, strict=True)])
-    distances = np.stack([_lengths(means - mean) for mean in means])
-    pairs = distances[np.triu_indices(len(means), k=1)]
+    means = np.stack([_mean(rows, group) for group in groups])
+    spreads = np.array([_spread(rows, group, mean) for group, mean in zip(groups, means, strict=True)])
+    pairs = pdist(means)
+    distances = squareform(pairs)
     kept = np.sort(np.argsort(-sizes, kind="stable")[:MOST_DISTANCES])
     return {
         "clusters": present[kept].tolist(),
@@ -76,16 +80,27 @@ def cluster_geometry(features: ArrayLike, clusters: Labels) -> ClusterGeometry:
     }
 
 
-def _lengths(rows: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.linalg.norm(rows.astype(np.float64, copy=False), axis=1)
+def _mean(rows: NDArray[np.float32], group: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.stack([rows[block].sum(axis=0, dtype=np.float64) for block in _parts(group)]).sum(axis=0) / len(group)
+
+
+def _spread(rows: NDArray[np.float32], group: NDArray[np.int64], mean: NDArray[np.float64]) -> float:
+    """The mean distance of a cluster's rows to their mean."""
+    return sum(float(np.linalg.norm(rows[block] - mean, axis=1).sum()) for block in _parts(group)) / len(group)
+
+
+def _parts(group: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """A cluster may hold all images, and a copy of all of their features is more than memory has room for."""
+    return (group[start : start + _TOGETHER] for start in range(0, len(group), _TOGETHER))
 
 
 def _davies_bouldin(distances: NDArray[np.float64], spreads: NDArray[np.float64]) -> float | None:
     """The mean over the clusters of the worst (s_i + s_j) / d_ij."""
-    others = ~np.eye(len(spreads), dtype=bool)
-    if len(spreads) < 2 or (distances[others] == 0).any():
+    if len(spreads) < 2 or np.count_nonzero(distances) < distances.size - len(spreads):
         return None
-    ratios = np.divide(spreads[:, None] + spreads, distances, out=np.zeros_like(distances), where=others)
+    sums = spreads[:, None] + spreads
+    np.fill_diagonal(sums, 0)
+    ratios = np.divide(sums, distances, out=sums, where=sums > 0)
     return float(ratios.max(axis=1).mean())
 
 

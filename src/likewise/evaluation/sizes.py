@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from likewise.errors import InputError
 from likewise.evaluation._checks import Labels, as_indices
 
+_TOGETHER = 2**22  # probabilities
+
 
 class ClusterSummary(TypedDict):
     """What `cluster_summary` returns; plain Python types, ready for JSON."""
@@ -92,9 +94,10 @@ def _size_entropy(sizes: NDArray[np.integer]) -> float:
     return min(1.0, max(0.0, entropy))
 
 
-def _mean_entropy(chances: NDArray[np.floating], rows: int = 65_536) -> float:
+def _mean_entropy(chances: NDArray[np.floating]) -> float:
     """Mean entropy in nats, a block of rows at a time so that a large set is not held twice in float64."""
     from scipy.special import entr
 
+    rows = max(_TOGETHER // chances.shape[1], 1)
     blocks = (chances[start : start + rows] for start in range(0, len(chances), rows))
     return float(sum(entr(block.astype(np.float64)).sum() for block in blocks)) / len(chances)

@@ -10,7 +10,7 @@ from likewise.errors import InputError
 from likewise.evaluation._checks import Labels, as_features
 from likewise.evaluation.metrics import contingency, match_clusters
 
-BLOCK = 65_536
+TOGETHER = 2**22  # logits
 
 
 class TemperatureRow(TypedDict):
@@ -71,7 +71,8 @@ def _right(clusters: NDArray[np.int64], classes: Labels) -> NDArray[np.bool_]:
 
 def _confidence(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
     """The largest probability of each image, [N]: 1 over the sum of exp of what the others lie below it."""
-    blocks = (logits[start : start + BLOCK].astype(np.float64) for start in range(0, len(logits), BLOCK))
+    size = max(TOGETHER // logits.shape[1], 1)
+    blocks = (logits[start : start + size].astype(np.float64) for start in range(0, len(logits), size))
     below = ((block - block.max(axis=1, keepdims=True)) / temperature for block in blocks)
     return np.concatenate([1 / np.exp(block).sum(axis=1) for block in below])
 

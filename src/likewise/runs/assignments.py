@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -44,10 +45,10 @@ class Assignments:
         """K, the number of clusters that were asked for; some may be empty."""
         return self.probabilities.shape[1]
 
-    def members(self, cluster: int) -> np.ndarray:
-        """Rows of the images in `cluster`, the most confident first, int64 [n]."""
-        rows = np.flatnonzero(self.clusters == cluster)
-        return rows[np.argsort(-self.confidence[rows], kind="stable")]
+    def by_cluster(self) -> list[np.ndarray]:
+        """Rows of the images in each cluster, the most confident first, int64 [n] each."""
+        order = np.lexsort((-self.confidence, self.clusters))
+        return np.split(order, np.cumsum(np.bincount(self.clusters, minlength=self.num_clusters))[:-1])
 
     def write(self, path: Path, probabilities: bool = False) -> None:
         """Write the table as Parquet or as CSV, as the ending of `path` says (anything but `.parquet` is CSV).
@@ -127,11 +128,12 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
-    width = file.schema_arrow.field("probabilities").type.list_size
-    if not 1 <= width <= MOST_CLUSTERS:
-        raise ValueError(f"probabilities of {width} clusters")
-    table = file.read([name for name in file.schema_arrow.names if name != "probabilities"])
+    with pq.ParquetFile(path) as file:
+        width = file.schema_arrow.field("probabilities").type.list_size
+        if not 1 <= width <= MOST_CLUSTERS:
+            raise ValueError(f"probabilities of {width} clusters")
+        table = file.read([name for name in file.schema_arrow.names if name != "probabilities"])
+        probabilities = _probabilities(file, table.num_rows, width)
     if gaps := [name for name in table.column_names if table[name].null_count]:
         raise ValueError(f"there are gaps in {', '.join(gaps)}")
     if not (pa.types.is_string(table["image"].type) and pa.types.is_integer(table["cluster"].type)):
@@ -139,17 +141,29 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     names = table["image"].to_pylist()
     clusters = table["cluster"].to_numpy().astype(np.int64)
     confidence = table["confidence"].to_numpy().astype(np.float32)
-    probabilities, done = large_array((len(names), width)), 0
-    for batch in file.iter_batches(max(TOGETHER // width, 1), columns=["probabilities"]):
-        lists = batch["probabilities"]
-        if lists.null_count:
-            raise ValueError("there are gaps in probabilities")
-        probabilities[done : done + len(lists)] = np.asarray(lists.flatten()).reshape(len(lists), width)
-        done += len(lists)
     positions = None
     if "x" in table.column_names:
         positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
     return names, clusters, confidence, probabilities, positions
+
+
+def _probabilities(file: Any, rows: int, width: int) -> np.ndarray:
+    """The probabilities of a table, float32 [rows, width]; room is made once it is clear that they are there."""
+    batches = partial(file.iter_batches, max(TOGETHER // width, 1), columns=["probabilities"])
+    found = 0
+    for batch in batches():
+        values = batch["probabilities"].flatten()
+        # a gap in them takes no place in the file: a small one could ask for any amount of memory
+        if batch["probabilities"].null_count or values.null_count or len(values) != batch.num_rows * width:
+            raise ValueError("there are gaps in probabilities")
+        found += batch.num_rows
+    if found != rows:
+        raise ValueError(f"probabilities of {found:,} images, and {rows:,} names")
+    probabilities, done = large_array((rows, width)), 0
+    for batch in batches():
+        probabilities[done : done + batch.num_rows] = np.asarray(batch["probabilities"].flatten()).reshape(-1, width)
+        done += batch.num_rows
+    return probabilities
 
 
 def _within(values: np.ndarray, low: float, high: float) -> bool:

@@ -142,13 +142,18 @@ def _grouped(
     outcome = _train(trained, batches, recipe, machine, run, resume, watch, prepare)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
+    rows, features = embedded.rows, embedded.features
     if several and network.frozen is None:
-        embedded, outcome = _renewed(network.method, recipe, embedded, outcome, machine)
+        outcome, learned = _renewed(network.method, recipe, features, outcome, machine)
+        if learned:
+            del embedded  # before there is another: of many clusters, one fills a disk
+            embedded = embed_features(network.method, rows, features, machine)
         if watch is not None:
             watch(outcome.steps, outcome.seconds)
     if trained.concludes:
-        network.method.conclude(as_tensor(embedded.features))
-        embedded = embed_features(network.method, embedded.rows, embedded.features, machine)
+        del embedded
+        network.method.conclude(as_tensor(features))
+        embedded = embed_features(network.method, rows, features, machine)
     if rank() == 0:
         network.save(run.model_file)
         write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())
@@ -157,15 +162,15 @@ def _grouped(
 
 
 def _renewed(
-    method: Method, recipe: Recipe, embedded: Embedded, outcome: Outcome, machine: Machine
-) -> tuple[Embedded, Outcome]:
-    """What a network says with a new head, and what its training took and showed then."""
+    method: Method, recipe: Recipe, features: np.ndarray, outcome: Outcome, machine: Machine
+) -> tuple[Outcome, bool]:
+    """What the training took and showed with new heads, and whether one of them is the method's own now."""
     start, warnings = time.monotonic(), outcome.warnings
-    if renew_head(method, recipe, embedded.features, machine):
-        embedded = embed_features(method, embedded.rows, embedded.features, machine)
+    learned = renew_head(method, recipe, features, machine)
+    if learned:
         warnings = [f"before the head was replaced, {warning}" for warning in warnings]
     seconds = outcome.seconds + time.monotonic() - start
-    return embedded, replace(outcome, seconds=seconds, warnings=warnings)
+    return replace(outcome, seconds=seconds, warnings=warnings), learned
 
 
 def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory | None:
@@ -249,8 +254,7 @@ def _prepare(
                 "any groups; method.settings.warmup=0.5 lets it learn some first"
             )
     if cached is None:
-        embedded = embed(network, store, machine)
-        rows, features = embedded.rows, embedded.features
+        rows, features, *_ = embed(network, store, machine)
     else:
         trained.to(machine.device)
         rows, features = cached.rows, cached.plain

@@ -77,8 +77,10 @@ def write_results(
 
 def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, table: Assignments) -> None:
     """Small pictures of a sample of the images, in which every cluster's surest and least sure ones are."""
-    typical = [table.members(k) for k in range(table.num_clusters)]
-    shown = np.concatenate([members[np.r_[: min(24, len(members)), -min(12, len(members)) : 0]] for members in typical])
+    most = max(MOST_THUMBNAILS // (3 * table.num_clusters), 1)
+    first, last = min(2 * most, 24), min(most, 12)
+    groups = table.by_cluster()
+    shown = np.concatenate([part for members in groups for part in (members[:first], members[first:][-last:])])
     others = np.random.default_rng(0).permutation(len(rows))
     chosen = np.unique(np.concatenate([shown, others[: max(MOST_THUMBNAILS - len(shown), 0)]]))
 
