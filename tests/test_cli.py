@@ -180,7 +180,7 @@ def test_train_takes_a_recipe_and_other_images(
         (["train", "fashion-mnist-demo"], 2, "-o"),
         (["train", "-o", "run"], 2, "--from RUN"),
         (["train", "fashion-demo", "-o", "run"], 2, "fashion-mnist-demo"),
-        (["train", "fashion-mnist-demo", "-o", "run"], 2, "--data PATH"),
+        (["train", "imagenette-cpu", "-o", "run"], 2, "--data PATH"),
         (["train", "--from", "nowhere", "-o", "run"], 2, "no run in nowhere"),
         (
             ["train", "cifar10-cpu", "--data", "PHOTOS", "--stage", "self-label", "-o", "run"],

@@ -279,3 +279,32 @@ def test_frozen_backbones_train_for_five_epochs_in_large_sets() -> None:
     recipe = decided(32, **{"model.frozen": True})
     assert with_budget(recipe, 1000).training.steps == 500
     assert with_budget(recipe, 256_000).training.steps == 5000
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "expected"),
+    [
+        (100_000, {}, 4096),
+        (5_000, {}, 1250),
+        (600, {}, 256),  # a batch at least
+        (5_000, {"method.settings.queue_size": 4096}, 4096),
+    ],
+)
+@pytest.mark.parametrize("method", [{"method.name": "moco-v2"}, {"method.settings.frame": "moco-v2"}])
+def test_a_queue_does_not_hold_most_of_the_images(
+    images: int, given: dict[str, Any], expected: int, method: dict[str, Any]
+) -> None:
+    recipe = with_budget(decided(32, **method, **given), images)
+    assert recipe.method.settings["queue_size"] == expected
+
+
+def test_frames_without_a_queue_have_none() -> None:
+    for method in ("cdc", "simclr", "center"):
+        assert "queue_size" not in with_budget(decided(32, **{"method.name": method}), 5_000).method.settings
+
+
+def test_two_views_need_two_cached_views_or_neighbours() -> None:
+    frozen = {"model.frozen": True, "model.weights": "none", "model.cached_views": 1}
+    with pytest.raises(InputError, match="both views of an image are the same"):
+        with_budget(decided(32, **frozen, **{"training.neighbors": 0}), 600)
+    assert with_budget(decided(32, **frozen), 600).training.neighbors

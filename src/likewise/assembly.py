@@ -12,6 +12,7 @@ from likewise.config import MethodChoice, Recipe, StageChoice
 from likewise.errors import InputError, unknown_name
 from likewise.methods import METHODS, STAGES, BestOf, Method, MethodConfig, Parts
 from likewise.models import Backbone, build_backbone
+from likewise.models.backbones import Track
 from likewise.runs.files import replacing
 
 FROZEN, TRAINED = "frozen.", "method.encoder.backbone."  # how the names of a backbone's tensors begin
@@ -69,6 +70,10 @@ def method_config(recipe: Recipe) -> MethodConfig:
     return _validated(METHODS[recipe.method.name][0].Config, recipe.method)
 
 
+TRACKS: dict[str, Track] = {"unknown": "unknown", "labels": "labels", "no labels": "self-supervised"}
+"""What the user says of a weights file, and what a run is marked with."""
+
+
 def title(recipe: Recipe) -> str:
     """The method as tables call it, such as `"CDC"` or `"CDC + self-label"`."""
     return " + ".join(filter(None, (METHODS[recipe.method.name][0].__name__, recipe.stage.name)))
@@ -124,7 +129,8 @@ def build_network(recipe: Recipe) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         stem, view_size = bool(model.small_stem), recipe.views.size
-        backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, stem, view_size)
+        track = TRACKS[model.weights_saw]
+        backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, stem, view_size, track)
         trained = nn.Identity() if model.frozen else backbone
         method = _build_method(recipe, trained, backbone.num_features)
     frozen = backbone.eval().requires_grad_(False) if model.frozen else None

@@ -34,6 +34,9 @@ class ModelConfig(Section):
 
     backbone: str = Field(default="auto", description="see `likewise list backbones`; auto: by image size")
     weights: str = Field(default="auto", description="none, pretrained, or a file; auto: what the backbone is for")
+    weights_saw: Literal["unknown", "labels", "no labels"] = Field(
+        default="unknown", description="what a weights file was trained with, by your word; the run is marked by it"
+    )
     frozen: bool | None = Field(default=None, description="train the head only; by default wherever there are weights")
     small_stem: bool | None = Field(
         default=None, description="a 3x3 stem without pooling for ResNets; by default from scratch up to 64 px"
@@ -53,7 +56,8 @@ class TrainingConfig(Section):
     batch_size: int = Field(default=0, ge=0, description="0: chosen from the number of images")
     optimizer: Literal["sgd", "adamw", "lars"] = Field(default="sgd", description="lars for batches of thousands")
     learning_rate: float = Field(default=0.2, gt=0, description="at a batch of 256, scaled in proportion to the batch")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD, with Nesterov's correction")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD and LARS")
+    nesterov: bool = Field(default=True, description="Nesterov's correction of the momentum of SGD")
     weight_decay: float = Field(default=5e-4, ge=0, description="on weights, not on biases and norms")
     hold_steps: int = Field(
         default=0, ge=0, description="the rate stays up until this step; written where a budget in minutes was decided"

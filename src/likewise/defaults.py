@@ -17,6 +17,7 @@ SCRATCH_MINUTES = 10.0
 FROZEN_STEPS = 500  # at least; more of them overfit small sets
 FROZEN_EPOCHS = 5  # at least, which is more than that in large sets
 FROZEN_NEIGHBORS = 20  # at most
+QUEUE_PART = 4  # a queue that is chosen unasked holds at most the images over this
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,21 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     if training.batch_size == 0:
         training.batch_size = fair_batch(num_images, clusters)
     method = METHODS[recipe.method.name][0]
+    frame = recipe.method.settings.get("frame", getattr(method.Config(), "frame", ""))
+    if frame == "moco-v2" and "queue_size" not in recipe.method.settings:
+        # in a queue of most of the images, an image meets its own older keys as negatives
+        most = max(num_images // QUEUE_PART, training.batch_size)
+        recipe.method.settings["queue_size"] = min(method.Config().queue_size, most)
     if training.neighbors is None:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors
         training.neighbors = own or (fair_neighbors(num_images, clusters) if frozen else 0)
+    two_views = not (recipe.stage.name or method.supervised)
+    if recipe.model.frozen and two_views and recipe.model.cached_views == 1 and not training.neighbors:
+        raise InputError(
+            "of one cached view, both views of an image are the same: set model.cached_views to 2 or more, or "
+            "training.neighbors."
+        )
     if training.neighbors and not method.takes_neighbors:
         raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")
     if training.neighbors and not (recipe.model.frozen or recipe.model.start):

@@ -83,7 +83,7 @@ def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
         lines += ["", f"class left in z_n: {said}"]
     if "similarity" in analysis:
         lines += ["", f"{'similarity of pairs':20s} {'z_c':>14s} {'paper':>14s} {'z_n':>14s} {'paper':>14s}"]
-        lines += _similarity_lines(analysis["similarity"], str(metrics.get("method", "")).startswith("CDC"))
+        lines += _similarity_lines(analysis["similarity"], metrics.get("method") == "CDC")
     if analysis["temperature"]:
         lines += ["", "    t2  confidence  above .95   right  above .99   right"]
         lines += [_temperature_line(row, analysis["temperature"]["own"]) for row in analysis["temperature"]["rows"]]

@@ -177,14 +177,19 @@ def test_rows_are_told_as_what_they_are(images: Path, capsys: pytest.CaptureFixt
     def fitting(names: list[Entry], **changes: object) -> dict[str, Entry]:
         return {entry.name: entry for entry in clustering._fitting(names, setup_of(images, **changes))}
 
-    own = ablations_named("cdc", "full,one-head,no-neighbors")
-    assert list(fitting(own)) == ["full", "one-head"]
+    own = ablations_named("cdc", "full,new-heads,one-head,no-neighbors")
+    assert list(fitting(own)) == ["full", "new-heads"]
     assert "left out" in capsys.readouterr().err
     assert fitting(own)["full"].published == ""  # these are other images than the paper's
     frozen = (*QUICK, "model.frozen=true", "model.weights=none", "model.backbone=resnet9")
     assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]
     with pytest.raises(InputError, match="nothing is left"):
         fitting(own[2:])
+    ten = {"data": "cifar10:test", "num_clusters": 10}
+    assert (fitting(own, **ten)["full"].published, fitting(own, **ten | {"num_clusters": 9})["full"].published) == (
+        ".830",
+        "",
+    )
     bound = entries_named("supervised")
     assert "very images" in fitting(bound)["supervised"].about
     assert "very images" not in fitting(bound, test=str(images))["supervised"].about

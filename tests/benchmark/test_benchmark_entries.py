@@ -67,6 +67,15 @@ def test_on_a_frozen_backbone_nothing_is_spent_on_features():
     assert (full.published, full.published_linear, full.probed) == ("", "", False)
 
 
+def test_from_scratch_an_ablation_is_of_the_head_that_was_trained():
+    for entry in ABLATIONS["cdc"].values():
+        if entry.only != "frozen":
+            (stage,) = entry.on(frozen=False).stages
+            heads = make_recipe(None, {}, list(stage.settings)).training.heads
+            assert heads == (5 if entry.name == "new-heads" else 1)
+    assert not any("heads" in setting for setting in ABLATIONS["cdc"]["full"].on(frozen=True).stages[0].settings)
+
+
 @pytest.mark.parametrize(("method", "entry"), EVERY_ABLATION, ids=lambda value: getattr(value, "name", value))
 def test_a_row_differs_in_what_it_names_alone(method, entry, tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((64, 16, 16), np.uint8))

@@ -44,6 +44,23 @@ def test_every_trainable_parameter_learns(name):
             assert parameter.grad.abs().sum() > 0, key
 
 
+@pytest.mark.parametrize("build", [SimCLR, MoCoV2])
+def test_kmeans_has_a_seed_of_its_own_in_each_run(build):
+    def found(seed):
+        torch.manual_seed(seed)
+        method = build(nn.Identity(), 12, 3, build.Config(**SMALL))
+        return method.kmeans_seed
+
+    assert found(0) == found(0)
+    assert found(0) != found(1)
+
+
+@pytest.mark.parametrize(("build", "frame"), [(SimCLR, "moco-v2"), (SimCLR, "moco-v3"), (MoCoV2, "in-batch")])
+def test_a_rival_is_what_its_name_says(build, frame):
+    with pytest.raises(ValueError, match="this method's frame is"):
+        build.Config(frame=frame)
+
+
 @every_method
 def test_inference_needs_the_inference_state_only(name):
     method, other = _method(name), _method(name)

@@ -33,6 +33,14 @@ def test_safetensors(tmp_path, trained):
     _assert_loaded(build_backbone("resnet9", str(path), channels=1, size=28), trained)
 
 
+@pytest.mark.parametrize("track", ["labels", "self-supervised"])
+def test_what_weights_saw_can_be_said(track, tmp_path, trained):
+    save_file(trained, tmp_path / "weights.safetensors")
+    said = build_backbone("resnet9", str(tmp_path / "weights.safetensors"), channels=1, size=28, file_track=track)
+    assert said.track == track
+    assert build_backbone("resnet9", channels=1, size=28, file_track=track).track == "none"
+
+
 WRAPPERS = {
     "bare": lambda weights: weights,
     "module": lambda weights: {f"module.{name}": value for name, value in weights.items()},

@@ -82,11 +82,27 @@ def test_optimisers() -> None:
     # Nesterov's correction without momentum is an error in torch
     plain = build_optimizer(module(), TrainingConfig(momentum=0))
     assert not any(group["nesterov"] for group in plain.param_groups)
+    plain = build_optimizer(module(), TrainingConfig(nesterov=False))
+    assert not any(group["nesterov"] for group in plain.param_groups)
     adamw = build_optimizer(module(), TrainingConfig(optimizer="adamw", learning_rate=0.01))
     assert isinstance(adamw, torch.optim.AdamW)
     assert all(group["lr"] == 0.01 for group in adamw.param_groups)
     lars = build_optimizer(module(), TrainingConfig(optimizer="lars", learning_rate=0.3))
     assert [type(lars).__name__, *{group["lr"] for group in lars.param_groups}] == ["Lars", 0.3]
+
+
+@pytest.mark.parametrize("decay", [0.0, 1e-6])
+def test_lars_adapts_weights_with_and_without_decay(decay: float) -> None:
+    network, rate, scale = nn.Linear(2, 2), 1.0, 1000.0
+    before = network.weight.detach().clone(), network.bias.detach().clone()
+    lars = build_optimizer(network, TrainingConfig(optimizer="lars", learning_rate=rate, weight_decay=decay))
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, scale)
+    lars.step()
+    # a step of a thousandth of the weights' own length, however long the gradient is; biases take it as it is
+    length = (network.weight.detach() - before[0]).norm() / before[0].norm()
+    assert length.item() == pytest.approx(0.001, rel=0.01)
+    torch.testing.assert_close(network.bias.detach(), before[1] - rate * scale)
 
 
 def test_progress_is_the_same_when_a_timed_run_is_trained_again() -> None:

@@ -83,7 +83,7 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
         say(f"left out, since only a {other} backbone has what they switch off: {left}")
     if not fitting:
         raise InputError(f"nothing is left to compare; choose a backbone that is {other}.")
-    if setup.data.partition(":")[0] != "cifar10":
+    if setup.data.partition(":")[0] != "cifar10" or setup.num_clusters != 10:
         fitting = [entry.unpublished() for entry in fitting]
     if setup.test is None:
         seen = "scored on the very images whose labels it has learnt"

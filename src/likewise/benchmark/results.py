@@ -126,7 +126,10 @@ def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], 
     if any(row["features_acc"]["mean"] is not None for row in rows):
         notes.append("* K-means, silhouette and Davies-Bouldin are of the backbone's features")
     if any(row["published"] for row in rows):
-        notes.append("* paper: what CDC's reports for CIFAR-10 after 1,200 epochs, with settings of its own")
+        notes.append(
+            "* paper: what CDC's reports for CIFAR-10, with a ResNet-18 in the MoCo v2 frame, 1,200 epochs: what "
+            "a switch changes can be compared, figures cannot"
+        )
     failures = [
         f"* {row['name']}, seed {failure['seed']}, {failure['status']}: {' '.join(failure['error'].split())}"
         for row in rows

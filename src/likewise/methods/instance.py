@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from likewise.methods.base import Method, Parts
@@ -14,8 +14,20 @@ from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame
 from likewise.methods.kmeans import BLOCK, kmeans_centers
 
 
-class MoCoV2Config(FrameConfig):
-    """Settings of MoCo v2: those of every frame, with another one to start with."""
+class SimCLRConfig(FrameConfig):
+    """Settings of SimCLR: those of every frame, for its own."""
+
+    @field_validator("frame")
+    @classmethod
+    def _own(cls, frame: FrameName) -> FrameName:
+        own = cls.model_fields["frame"].default
+        if frame != own:  # else a table would name it after what it is not
+            raise ValueError(f"this method's frame is {own}; choose the method by the frame, or cdc, which has all")
+        return frame
+
+
+class MoCoV2Config(SimCLRConfig):
+    """The same for MoCo v2."""
 
     frame: FrameName = Field(default="moco-v2", description="see cdc")
 
@@ -55,13 +67,15 @@ class SimCLR(Method):
         torch.Size([20, 4])
     """
 
-    Config: type[FrameConfig] = FrameConfig
+    Config: type[FrameConfig] = SimCLRConfig
     concludes = True
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
         super().__init__()
         self.encoder = Discriminator(backbone, num_features, num_clusters, config)
         self.frame = build_frame(self.encoder, config, num_clusters=0)
+        # drawn like the weights: on a frozen backbone, it is all that seeds differ in
+        self.kmeans_seed = int(torch.randint(2**31, ()))
 
     @classmethod
     def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any], new: bool = True) -> dict[str, Any]:
@@ -84,7 +98,7 @@ class SimCLR(Method):
         """
         centers, spread = cast(Tensor, self.encoder.centers), cast(Tensor, self.encoder.spread)
         features = features.detach().float().cpu()
-        means, clusters = kmeans_centers(features, len(centers), seed=0)
+        means, clusters = kmeans_centers(features, len(centers), self.kmeans_seed)
         centers.copy_(means)
         pairs = zip(features.split(BLOCK), clusters.split(BLOCK), strict=True)
         own = torch.cat([(block - means[those].float()).square().sum(dim=1) for block, those in pairs]).mean()

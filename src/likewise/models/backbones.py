@@ -157,6 +157,7 @@ def build_backbone(
     size: int = 224,
     small_stem: bool = False,
     view_size: int = 0,
+    file_track: Track = "unknown",
 ) -> Backbone:
     """A backbone by name.
 
@@ -167,6 +168,7 @@ def build_backbone(
         size: Side of the images in pixels.
         small_stem: Give a ResNet a 3x3 stem without pooling, as is usual from scratch up to 64 px.
         view_size: Side of augmented views, where that is another.
+        file_track: Of a weights file.
 
     Raises:
         InputError: If the name or the file is not usable.
@@ -184,7 +186,7 @@ def build_backbone(
     pack_convolutions(built.network)
     if from_file:
         load_into(built.network, read_weights(weights), weights)
-        built = built._replace(track="unknown")
+        built = built._replace(track=file_track)
     backbone = _tried(Backbone(built, channels), name, channels, size)
     return _tried(backbone, name, channels, view_size) if view_size not in (0, size) else backbone
 

@@ -74,8 +74,8 @@ def knowledge(metrics: dict[str, Any], maps: PartMaps | None, assignments: Assig
     analysis = table(metrics.get("analysis"))
     probes = _probes(analysis)
     similarity = table(analysis.get("similarity"))
-    # the paper's figures are of its own method
-    published = PUBLISHED if text(metrics.get("method"), 40).startswith("CDC") else {}
+    # the paper's figures are of its own method; after a stage, pairs are of other views
+    published = PUBLISHED if text(metrics.get("method"), 40) == "CDC" else {}
     similarities = [
         made for part in ("categorical", "instance") if (made := _similarity(part, similarity, published.get(part, {})))
     ]

@@ -109,7 +109,8 @@ class Budget(L.Callback):
         # the mean, since checkpoints and epochs' ends cost time as well
         elapsed, pace = agreed([now - self._start, sum(self._times) / max(len(self._times), 1)])
         enough = step >= self.plan.warmup_steps and len(self._times) >= CALIBRATION_STEPS
-        if not (enough or (self._times and elapsed > 0.2 * budget)):
+        # a machine that others use is fast one minute and slow the next: a longer budget is measured for longer
+        if not ((enough and elapsed > 0.1 * budget) or (self._times and elapsed > 0.2 * budget)):
             return
         # the steps so far ran at the full rate: the cosine starts now, and so it does when the recipe is trained again
         self.plan.hold_steps = step

@@ -137,8 +137,16 @@ def _processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB; 0 where the system does not tell."""
+def peak_memory_mb(device: str = "cpu") -> float:
+    """Largest memory of this process so far, in MB: of the GPU where it computes on one, else resident.
+
+    0 where the system does not tell.
+
+    Args:
+        device: `"cuda"` for a GPU's.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / 1e6
     try:
         import resource
     except ImportError:

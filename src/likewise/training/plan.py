@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,14 +76,19 @@ def build_optimizer(
     decayed = {name for name, p in trained if p.ndim > 1 and not name.endswith(undecayed)}
     weights = [p for name, p in trained if name in decayed]
     others = [p for name, p in trained if name not in decayed]
-    groups = [{"params": weights, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=training.learning_rate, fused=fused)
     if training.optimizer == "lars":
         from timm.optim.lars import Lars
 
         # biases and norms take plain steps: their norms say nothing of how far to go (arXiv 1708.03888)
+        groups[0]["always_adapt"] = True  # else weights without decay would as well
         return Lars(groups, lr=training.learning_rate, momentum=training.momentum)  # type: ignore[arg-type]
+    nesterov = training.nesterov and training.momentum > 0
     return torch.optim.SGD(
-        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=training.momentum > 0, fused=fused
+        groups, lr=training.learning_rate, momentum=training.momentum, nesterov=nesterov, fused=fused
     )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,8 @@ def cluster(
         raise InputError("labels are for a method that learns from them, and one for each image.")
     # what is sure to fail should do so before thousands of images are decoded
     check_counts(recipe, len(source))
-    recipe = with_model(recipe, source)
+    asked, recipe = recipe.method.settings, with_model(recipe, source)
+    _say_what_follows(asked, recipe)
     start = _start_run(recipe, run, resume)
     check_backbone(recipe.model.backbone, initial_weights(recipe))
     run.require_writable()
@@ -171,6 +173,13 @@ def _renewed(
         warnings = [f"before the head was replaced, {warning}" for warning in warnings]
     seconds = outcome.seconds + time.monotonic() - start
     return replace(outcome, seconds=seconds, warnings=warnings), learned
+
+
+def _say_what_follows(asked: dict[str, Any], recipe: Recipe) -> None:
+    """The settings that go with those that were asked for: one may depend on another, such as epsilon on t2."""
+    others = [f"{name}={value}" for name, value in recipe.method.settings.items() if name not in asked]
+    if asked and others:
+        say(f"with these settings go {', '.join(others)}, unless they are set")
 
 
 def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory | None:

@@ -65,7 +65,7 @@ def write_results(
             "epochs": outcome.epochs,
             "seconds": round(outcome.seconds, 1),
             "images_per_second": round(outcome.images_per_second, 1),
-            "peak_memory_mb": round(peak_memory_mb()),
+            "peak_memory_mb": round(peak_memory_mb(machine.device)),
             "warnings": outcome.warnings,
         },
         **({"clusters": figures} if figures else {}),
