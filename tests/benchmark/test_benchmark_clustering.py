@@ -12,7 +12,7 @@ from likewise.benchmark import clustering, job
 from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
-from likewise.benchmark.job import STOPPED, Job, Setup, pinned
+from likewise.benchmark.job import STOPPED, Job, Setup, pinned, stage_recipe
 from likewise.benchmark.snapshots import Snapshots
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
@@ -162,6 +162,24 @@ def test_the_upper_bound_learns_from_labels(images: Path, tmp_path: Path, in_thi
     assert summary["runs"][0]["track"] == "supervised"
 
 
+def test_a_setting_may_be_of_one_method(images: Path, tmp_path: Path) -> None:
+    own = "cdc:method.settings.frame=moco-v2", "simclr:training.learning_rate=0.05"
+    setup = setup_of(images, settings=(*QUICK, *own))
+    found = {
+        (entry.name, stage.method): stage_recipe(Job(setup, entry, 0, tmp_path), stage, None)
+        for entry in entries_named("cdc,simclr,scan,center")
+        for stage in entry.stages
+    }
+    frames = {name: recipe.method.settings.get("frame") for name, recipe in found.items()}
+    assert {name for name, frame in frames.items() if frame == "moco-v2"} == {("cdc", "cdc")}
+    rates = {name for name, recipe in found.items() if recipe.training.learning_rate == 0.05}
+    assert rates == {("simclr", "simclr"), ("scan", "simclr")}
+    with pytest.raises(InputError, match="Did you mean 'cdc'"):
+        benchmark("Small", setup_of(images, settings=("cdd:training.seed=1",)), entries_named("cdc"), 1, tmp_path / "x")
+    with pytest.raises(InputError, match="options of their own"):
+        benchmark("Small", setup_of(images, settings=("cdc:training.seed=1",)), entries_named("cdc"), 1, tmp_path / "x")
+
+
 def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
     images: Path, tmp_path: Path, in_this_process: list[str]
 ) -> None:
@@ -173,7 +191,11 @@ def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
     assert run["epochs"] == 0.75  # three of four steps
 
 
-def test_rows_are_told_as_what_they_are(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_are_told_as_what_they_are(
+    images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = job.decided(setup_of(images))
+
     def fitting(names: list[Entry], **changes: object) -> dict[str, Entry]:
         return {entry.name: entry for entry in clustering._fitting(names, setup_of(images, **changes))}
 
@@ -185,14 +207,13 @@ def test_rows_are_told_as_what_they_are(images: Path, capsys: pytest.CaptureFixt
     assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]
     with pytest.raises(InputError, match="nothing is left"):
         fitting(own[2:])
-    ten = {"data": "cifar10:test", "num_clusters": 10}
-    assert (fitting(own, **ten)["full"].published, fitting(own, **ten | {"num_clusters": 9})["full"].published) == (
-        ".830",
-        "",
-    )
     bound = entries_named("supervised")
     assert "very images" in fitting(bound)["supervised"].about
     assert "very images" not in fitting(bound, test=str(images))["supervised"].about
+    monkeypatch.setattr(clustering, "decided", lambda setup: recipe)  # without its images
+    for clusters, published in ((10, ".830"), (9, "")):
+        row = fitting(own, data="cifar10:test", num_clusters=clusters)["full"]
+        assert row.published == published
 
 
 def test_not_under_torchrun(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,13 @@ BackboneOption = Annotated[str | None, typer.Option(help="See `likewise list bac
 WeightsOption = Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")]
 BatchOption = Annotated[int | None, typer.Option(help="Images in a training step.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the recipe, for all of them.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting of the recipe, for all of them; METHOD:NAME=VALUE, such as "
+        "cdc:method.settings.frame=moco-v2, for the trainings of one method.",
+    ),
 ]
 
 

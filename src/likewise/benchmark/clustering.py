@@ -14,10 +14,11 @@ from typing import Any
 from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
 from likewise.benchmark.entries import SUPERVISED, Entry
-from likewise.benchmark.job import STOPPED, Job, Setup, check, decided
+from likewise.benchmark.job import STOPPED, Job, Setup, check, decided, owner_and_setting
 from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.data import open_source
-from likewise.errors import InputError, RunError
+from likewise.errors import InputError, RunError, unknown_name
+from likewise.methods import METHODS
 from likewise.progress import format_seconds, say
 from likewise.ranks import world_size
 from likewise.runs.files import write_json, write_text
@@ -48,9 +49,12 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     if seeds < 1:
         raise InputError(f"{seeds} seeds: there must be one at least; give --seeds 3.")
     for setting in setup.settings:
-        if setting.partition("=")[0] in _LENGTHS:
+        owner, own = owner_and_setting(setting)
+        if owner and owner not in METHODS:
+            raise unknown_name(f"method in --set {setting}", owner, METHODS)
+        if own.partition("=")[0] in _LENGTHS:
             raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
-        if setting.partition("=")[0] in _CHAIN:
+        if own.partition("=")[0] in _CHAIN:
             raise InputError(f"--set {setting}: what is trained from what is decided by --methods here.")
     if world_size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         raise InputError("a comparison makes a process for each run; start it without torchrun.")

@@ -10,6 +10,7 @@ from likewise.errors import InputError, unknown_name
 SELF_LABEL = "+self-label"
 SUPERVISED = "supervised"
 SELF_LABEL_SHARE = 0.2
+_METHOD = "method.name="
 Backbone = Literal["frozen", "trained"]
 
 
@@ -24,6 +25,12 @@ class Stage:
 
     share: float
     settings: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """The method that is trained."""
+        named = (setting.removeprefix(_METHOD) for setting in self.settings if setting.startswith(_METHOD))
+        return next(named, "")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class Setup:
         minutes: Budget of training, or None where `epochs` gives it.
         epochs: The same in passes over the images.
         given: Values of the recipe by dotted name.
-        settings: The same as text; what an entry sets comes after it.
+        settings: The same as text, `NAME=VALUE` for all trainings or `METHOD:NAME=VALUE` for those of one method; what
+            an entry sets comes after it.
     """
 
     data: str
@@ -58,6 +59,22 @@ class Setup:
     epochs: float | None = None
     given: dict[str, Any] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
+
+    def settings_for(self, method: str) -> list[str]:
+        """The settings of the trainings of a method, as `NAME=VALUE`."""
+        owned = (owner_and_setting(setting) for setting in self.settings)
+        return [setting for owner, setting in owned if owner in ("", method)]
+
+
+def owner_and_setting(setting: str) -> tuple[str, str]:
+    """Of which method a setting is, empty for all, and the setting itself.
+
+    Example:
+        >>> owner_and_setting("cdc:method.settings.frame=moco-v2"), owner_and_setting("data.source=cifar10:train")
+        (('cdc', 'method.settings.frame=moco-v2'), ('', 'data.source=cifar10:train'))
+    """
+    owner, found, _ = setting.partition("=")[0].partition(":")
+    return (owner, setting.removeprefix(f"{owner}:")) if found else ("", setting)
 
 
 @dataclass(frozen=True)
@@ -109,13 +126,13 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
             given[name] = stage.share * budget
     if start is not None:
         given["model.start"] = str(start)
-    return make_recipe(None, given, [*setup.settings, *stage.settings])
+    return make_recipe(None, given, [*setup.settings_for(stage.method), *stage.settings])
 
 
 def decided(setup: Setup, method: str = "cdc") -> Recipe:
     """What the images and the settings that all share make of a method's recipe, its length aside."""
     given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": method}
-    recipe, source = make_recipe(None, given, list(setup.settings)), open_source(setup.data)
+    recipe, source = make_recipe(None, given, setup.settings_for(method)), open_source(setup.data)
     check_counts(recipe, len(source))
     return with_model(recipe, source)
 
@@ -269,7 +286,7 @@ def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
 def _on_pixels(job: Job) -> dict[str, Any]:
     setup = job.setup
     source = open_source(setup.data)
-    recipe = with_model(make_recipe(None, setup.given, list(setup.settings)), source)
+    recipe = with_model(make_recipe(None, setup.given, setup.settings_for("")), source)
     own = _pixels(load_images(source, recipe.data.image_size, channels=recipe.data.channels or None))
     test = None
     if setup.test is not None:
