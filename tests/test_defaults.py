@@ -308,3 +308,10 @@ def test_two_views_need_two_cached_views_or_neighbours() -> None:
     with pytest.raises(InputError, match="both views of an image are the same"):
         with_budget(decided(32, **frozen, **{"training.neighbors": 0}), 600)
     assert with_budget(decided(32, **frozen), 600).training.neighbors
+
+
+def test_groups_of_batch_norm_need_two_images() -> None:
+    moco = {"method.name": "moco-v2", "method.settings.norm_groups": 8}
+    with pytest.raises(InputError, match="norm_groups=7 or less"):
+        with_budget(decided(32, **moco, **{"training.batch_size": 15}), 600)
+    assert with_budget(decided(32, **moco, **{"training.batch_size": 16}), 600)

@@ -116,6 +116,12 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         # in a queue of most of the images, an image meets its own older keys as negatives
         most = max(num_images // QUEUE_PART, training.batch_size)
         recipe.method.settings["queue_size"] = min(method.Config().queue_size, most)
+    groups = recipe.method.settings.get("norm_groups", 1)
+    if frame == "moco-v2" and isinstance(groups, int) and 2 * groups > training.batch_size:
+        raise InputError(
+            f"{groups} groups of a batch of {training.batch_size} have fewer than two images each, too few for batch "
+            f"norm; choose a larger batch, or method.settings.norm_groups={max(training.batch_size // 2, 1)} or less."
+        )
     if training.neighbors is None:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors

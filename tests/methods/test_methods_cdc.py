@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from itertools import chain
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 from likewise.evaluation import accuracy
 from likewise.methods import CDC, METHODS, CDCConfig
 from likewise.methods.cdc import largest_confidence, sharpest_temperature
+from likewise.methods.frames import Embedding
 from likewise.objectives import batch_info_nce, info_nce, nt_xent, sinkhorn, target_cross_entropy
 
 FRAMES = ["in-batch", "moco-v2", "moco-v3"]
@@ -228,12 +230,39 @@ def test_momentum_schedule(progress, expected):
     assert _method("moco-v3", momentum=0.9).frame.momentum_at(progress) == 0.9
 
 
-def test_key_groups_have_their_own_batch_norm():
-    whole, split = (_method("moco-v2", key_groups=groups) for groups in (1, 2))
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_no_query_shares_its_batch_norm_with_its_own_key(groups):
+    class Spy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.groups = []
+
+        def forward(self, views):
+            self.groups.append(views[:, 0].tolist())
+            return Embedding(views[:, :3], views[:, 3:])
+
+    frame, encoder, followers = _method("moco-v2", norm_groups=groups).frame, Spy(), Spy()
+    frame.momentum_encoder = followers
+    views = torch.arange(10.0)[:, None].expand(10, 11)
+    frame(encoder, views, views + 100)
+    queries, keys = encoder.groups, followers.groups
+    assert list(chain(*queries)) == list(range(10))
+    assert sorted(chain(*keys)) == list(range(100, 110))
+    assert len(queries) == len(keys) == groups
+    # what was dealt out is back in its place, beside its query
+    assert frame._new_keys[:, 0].tolist() == list(range(100, 110))
+    for query in queries if groups > 1 else ():
+        for key in keys:
+            assert len({value + 100 for value in query} & set(key)) <= len(key) // groups + 1
+
+
+def test_norm_groups_have_their_own_batch_norm():
+    whole, split = (_method("moco-v2", norm_groups=groups) for groups in (1, 2))
     views = _views()
-    keys = [method.frame._keys(views[1]).joint for method in (whole, split)]
-    torch.testing.assert_close(keys[1][:5], whole.frame.momentum_encoder(views[1][:5]).joint)
-    assert not torch.allclose(*keys)
+    losses = [method.training_step(views)["contrastive_loss"] for method in (whole, split)]
+    assert not torch.allclose(*losses)
+    keys = whole.frame.momentum_encoder(views[1][::2]).joint
+    torch.testing.assert_close(split.frame._new_keys[::2], keys)
 
 
 class TestMoco:

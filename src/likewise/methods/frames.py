@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -72,8 +73,11 @@ class FrameConfig(MethodConfig):
     hidden_dim: int = Field(default=512, ge=1, le=2**16, description="width of the hidden layer of each head")
     temperature: float = Field(default=0.2, gt=0, description="t1, of the contrastive loss")
     queue_size: int = Field(default=4096, ge=1, le=2**24, description="keys in the queue (moco-v2)")
-    key_groups: int = Field(
-        default=1, ge=1, description="batch norm sees the keys in this many groups (moco-v2), as on as many GPUs"
+    norm_groups: int = Field(
+        default=1,
+        ge=1,
+        description="batch norm sees queries and keys in this many groups (moco-v2), as on as many GPUs, and no query "
+        "with its own key's",
     )
     unit_logits: bool = Field(default=True, description="normalise z_c; an ablation")
     momentum: float = Field(default=0.99, ge=0, le=1, description="of the momentum encoder (moco-v2, moco-v3)")
@@ -189,16 +193,19 @@ class MocoV2(WithMomentum):
         self._new_keys: Tensor | None = None
 
     def forward(self, encoder: nn.Module, first: Tensor, second: Tensor) -> Compared:
-        query = gathered(encoder(first))
-        key = self._keys(second)
+        # keys are dealt out, queries cut: the statistics of its group would otherwise tell a query its own key
+        order = (torch.arange(len(second), device=second.device) % self.config.norm_groups).argsort(stable=True)
+        keys = self._in_groups(self.momentum_encoder, second[order])
+        query = gathered(self._in_groups(encoder, first))
+        key = gathered(Embedding(*(part[order.argsort()] for part in keys)))
         self._new_keys = key.joint
         loss = info_nce(query.joint, key.joint, self.queue(), self.config.temperature)
         return Compared(loss, [(key.logits, query.logits)])
 
-    def _keys(self, views: Tensor) -> Embedding:
-        # batches come in random order, so that any cut of one makes random groups
-        groups = [self.momentum_encoder(group) for group in views.chunk(self.config.key_groups)]
-        return gathered(Embedding(*(torch.cat(part) for part in zip(*groups, strict=True))))
+    def _in_groups(self, encode: Callable[[Tensor], Embedding], views: Tensor) -> Embedding:
+        """Both parts of views, a group at a time: batch norm in training sees no more than that at once."""
+        groups = [encode(group) for group in views.chunk(self.config.norm_groups)]
+        return Embedding(*(torch.cat(part) for part in zip(*groups, strict=True)))
 
     def after_step(self, encoder: nn.Module, progress: float) -> None:
         if self._new_keys is not None:
