@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from likewise.assembly import build_network, build_trained
 from likewise.config import Recipe
+from likewise.data import open_source
+from likewise.defaults import with_model
 from likewise.errors import InputError
 from likewise.evaluation import kmeans
 from likewise.recipe_book import make_recipe
@@ -19,6 +21,7 @@ from likewise.runs import RunDirectory, large
 from likewise.scoring import evaluate
 from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
+from likewise.workflow.clustering import _say_what_follows
 from likewise.workflow.reuse import open_network
 
 
@@ -101,6 +104,17 @@ def test_what_memory_does_not_hold_goes_to_files(
     assert found.names == expected.names
     for one, other in zip(mapped, held, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_a_setting_says_which_others_go_with_it(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for settings, said in (
+        ([], ""),
+        (["method.settings.assignment_temperature=1"], "go temperature=0.5, epsilon=0.5,"),
+    ):
+        recipe = make_recipe(None, {}, settings)
+        _say_what_follows(recipe.method.settings, with_model(recipe, open_source(str(photos))))
+        found = capsys.readouterr().err
+        assert said in found if said else not found
 
 
 def test_assigning_in_fp32_is_the_network_without_any_change(run: RunDirectory, photos: Path) -> None:

@@ -20,7 +20,11 @@ class CDCConfig(FrameConfig):
     """Settings of CDC, the paper's where it gives them; every ablation of the paper is a setting."""
 
     assignment_temperature: float = Field(default=0.1, gt=0, description="t2, of the cluster probabilities")
-    epsilon: float = Field(default=0.05, gt=0, description="Sinkhorn regularisation of the balanced targets")
+    epsilon: float = Field(
+        default=0.05,
+        gt=0,
+        description="Sinkhorn regularisation of the balanced targets; t2 / 2 in a run that is not told",
+    )
     sinkhorn_iterations: int = Field(default=3, ge=1, description="how often Sinkhorn scales columns and rows")
     cluster_weight: float = Field(default=1.0, ge=0, description="lambda, the weight of the cluster loss")
     contrastive_weight: float = Field(default=1.0, ge=0, description="of the contrastive loss; 0: no InfoNCE")
