@@ -95,4 +95,4 @@ def test_both_of_the_papers_figures_stand_beside_ours():
     rows = summarise([ABLATIONS["cdc"]["full"]], [], 1)
     assert table(rows).splitlines()[0].endswith("| seeds | paper, ACC | paper, linear |")
     assert table(rows).splitlines()[2].endswith("| .830 | .888 |")
-    assert "CIFAR-10 after 1,200 epochs" in document("T", {}, rows, False)
+    assert "CIFAR-10, with a ResNet-18 in the MoCo v2 frame" in document("T", {}, rows, False)

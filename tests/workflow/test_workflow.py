@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -291,10 +292,10 @@ def test_a_run_that_is_observed_is_the_same_run(method: str, tmp_path: Path) -> 
 def test_scan_starts_from_instance_discrimination(photos: Path, tmp_path: Path) -> None:
     first, second = RunDirectory(tmp_path / "simclr"), RunDirectory(tmp_path / "scan")
     given = {"method.num_clusters": 4, "training.steps": 4, "training.batch_size": 60}
-    cluster(make_recipe(None, given | {"method.name": "simclr"}, []), str(photos), first)
+    method: Any = cluster(make_recipe(None, given | {"method.name": "simclr"}, []), str(photos), first).network.method
     again, _, _ = assign(first, str(photos))
     assert np.array_equal(again.clusters, first.assignments().clusters)
-    assert np.array_equal(kmeans(first.features("backbone"), 4, 0), first.assignments().clusters)
+    assert np.array_equal(kmeans(first.features("backbone"), 4, method.kmeans_seed), first.assignments().clusters)
     result = cluster(
         make_recipe(None, given | {"method.name": "scan", "model.start": str(first.path)}, []), str(photos), second
     )
