@@ -7,6 +7,7 @@ from likewise.config import Recipe
 from likewise.data import ImageSource
 from likewise.errors import InputError
 from likewise.methods import METHODS
+from likewise.ranks import world_size
 from likewise.views.config import VIEWS
 
 LARGEST_SCRATCH_SIZE = 96  # px; from scratch, more pixels cost far more time than they bring clusters
@@ -112,25 +113,26 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         training.batch_size = fair_batch(num_images, clusters)
     method = METHODS[recipe.method.name][0]
     frame = recipe.method.settings.get("frame", getattr(method.Config(), "frame", ""))
-    if frame == "moco-v2" and "queue_size" not in recipe.method.settings:
+    if frame == "moco-v2" and "queue_size" in method.Config.model_fields.keys() - recipe.method.settings.keys():
         # in a queue of most of the images, an image meets its own older keys as negatives
         most = max(num_images // QUEUE_PART, training.batch_size)
         recipe.method.settings["queue_size"] = min(method.Config().queue_size, most)
     groups = recipe.method.settings.get("norm_groups", 1)
-    if frame == "moco-v2" and isinstance(groups, int) and 2 * groups > training.batch_size:
+    share = training.batch_size // world_size()
+    if frame == "moco-v2" and isinstance(groups, int) and 2 * groups > share:
         raise InputError(
-            f"{groups} groups of a batch of {training.batch_size} have fewer than two images each, too few for batch "
-            f"norm; choose a larger batch, or method.settings.norm_groups={max(training.batch_size // 2, 1)} or less."
+            f"{groups} groups of {share} images leave batch norm fewer than two each; choose a larger batch, "
+            f"or method.settings.norm_groups={max(share // 2, 1)} or less."
         )
     if training.neighbors is None:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors
         training.neighbors = own or (fair_neighbors(num_images, clusters) if frozen else 0)
-    two_views = not (recipe.stage.name or method.supervised)
+    two_views = not (recipe.stage.name or method.supervised or recipe.method.settings.get("views") == "plain")
     if recipe.model.frozen and two_views and recipe.model.cached_views == 1 and not training.neighbors:
+        other = ", or training.neighbors to 1 or more" if method.takes_neighbors else ""
         raise InputError(
-            "of one cached view, both views of an image are the same: set model.cached_views to 2 or more, or "
-            "training.neighbors."
+            f"of one cached view, both views of an image are the same: set model.cached_views to 2 or more{other}."
         )
     if training.neighbors and not method.takes_neighbors:
         raise InputError(f"{recipe.method.name} compares views of one image: set training.neighbors=0.")

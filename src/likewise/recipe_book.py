@@ -106,6 +106,7 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
         method["settings"] = _without_suggestions(before)
     if regrouped:
         kept -= {"neighbors"}  # which are at most a part of a fair cluster
+    method.get("settings", {}).pop("queue_size", None)  # a part of the images, which may be others now
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
     return tables

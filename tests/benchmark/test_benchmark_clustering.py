@@ -176,6 +176,12 @@ def test_a_setting_may_be_of_one_method(images: Path, tmp_path: Path) -> None:
     assert rates == {("simclr", "simclr"), ("scan", "simclr")}
     with pytest.raises(InputError, match="Did you mean 'cdc'"):
         benchmark("Small", setup_of(images, settings=("cdd:training.seed=1",)), entries_named("cdc"), 1, tmp_path / "x")
+    shared = setup_of(images, settings=("cdc:model.frozen=true",))
+    with pytest.raises(InputError, match="the same for all rows"):
+        benchmark("Small", shared, entries_named("cdc"), 1, tmp_path / "x")
+    moco = setup_of(images, settings=(*QUICK, "method.settings.frame=moco-v2"))
+    with pytest.raises(InputError, match="unknown setting of center"):
+        benchmark("Small", moco, entries_named("center"), 1, tmp_path / "x")
     with pytest.raises(InputError, match="options of their own"):
         benchmark("Small", setup_of(images, settings=("cdc:training.seed=1",)), entries_named("cdc"), 1, tmp_path / "x")
 
@@ -202,6 +208,7 @@ def test_rows_are_told_as_what_they_are(
     own = ablations_named("cdc", "full,new-heads,one-head,no-neighbors")
     assert list(fitting(own)) == ["full", "new-heads"]
     assert "left out" in capsys.readouterr().err
+    assert list(fitting(own, settings=(*QUICK, "method.settings.frame=moco-v2"))) == ["full"]
     assert fitting(own)["full"].published == ""  # these are other images than the paper's
     frozen = (*QUICK, "model.frozen=true", "model.weights=none", "model.backbone=resnet9")
     assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]

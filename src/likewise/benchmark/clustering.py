@@ -13,12 +13,12 @@ from typing import Any
 
 from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
-from likewise.benchmark.entries import SUPERVISED, Entry
+from likewise.benchmark.entries import NEW_HEADS, SUPERVISED, Entry
 from likewise.benchmark.job import STOPPED, Job, Setup, check, decided, owner_and_setting
 from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.data import open_source
 from likewise.errors import InputError, RunError, unknown_name
-from likewise.methods import METHODS
+from likewise.methods import CDC, METHODS
 from likewise.progress import format_seconds, say
 from likewise.ranks import world_size
 from likewise.runs.files import write_json, write_text
@@ -52,6 +52,8 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
         owner, own = owner_and_setting(setting)
         if owner and owner not in METHODS:
             raise unknown_name(f"method in --set {setting}", owner, METHODS)
+        if owner and own.startswith(("model.", "data.")):
+            raise InputError(f"--set {setting}: images and network are the same for all rows.")
         if own.partition("=")[0] in _LENGTHS:
             raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
         if own.partition("=")[0] in _CHAIN:
@@ -85,6 +87,8 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     fitting = [entry.on(frozen) for entry in entries if entry.only in (None, kind)]
     if left := ", ".join(entry.name for entry in entries if entry.only == other):
         say(f"left out, since only a {other} backbone has what they switch off: {left}")
+    if not (frozen or CDC.renews(decided(setup).method.settings)):
+        fitting = [entry for entry in fitting if entry.name != NEW_HEADS]
     if not fitting:
         raise InputError(f"nothing is left to compare; choose a backbone that is {other}.")
     if setup.data.partition(":")[0] != "cifar10" or setup.num_clusters != 10:

@@ -9,6 +9,7 @@ from likewise.errors import InputError, unknown_name
 
 SELF_LABEL = "+self-label"
 SUPERVISED = "supervised"
+NEW_HEADS = "new-heads"
 SELF_LABEL_SHARE = 0.2
 _METHOD = "method.name="
 Backbone = Literal["frozen", "trained"]
@@ -138,9 +139,7 @@ _CDC_ABLATIONS = (
     _ablation("epsilon-0.02", "epsilon = .02: targets nearly hard", "epsilon=0.02"),
     _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
     _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
-    _training_ablation(
-        "new-heads", "the best of five new heads at the end, the default", "training.heads=5", "trained"
-    ),
+    _training_ablation(NEW_HEADS, "the best of five new heads at the end, the default", "training.heads=5", "trained"),
     _training_ablation("one-head", "a single head instead of the best of five", "training.heads=1", "frozen"),
     _training_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0", "frozen"),
 )

@@ -160,10 +160,10 @@ def check(job: Job) -> None:
         _training_labels(setup)
     for number, stage in enumerate(job.entry.stages):
         recipe = stage_recipe(job, stage, job.folder if number else None)
-        check_counts(recipe, len(source))
-        with_budget(with_model(recipe, source), len(source))
         method_config(recipe)
         stage_config(recipe)
+        check_counts(recipe, len(source))
+        with_budget(with_model(recipe, source), len(source))
 
 
 def perform(job: Job) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class MocoV2(WithMomentum):
 
     def _in_groups(self, encode: Callable[[Tensor], Embedding], views: Tensor) -> Embedding:
         """Both parts of views, a group at a time: batch norm in training sees no more than that at once."""
-        groups = [encode(group) for group in views.chunk(self.config.norm_groups)]
+        groups = [encode(group) for group in views.tensor_split(self.config.norm_groups)]
         return Embedding(*(torch.cat(part) for part in zip(*groups, strict=True)))
 
     def after_step(self, encoder: nn.Module, progress: float) -> None:

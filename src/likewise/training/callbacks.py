@@ -24,6 +24,7 @@ CHECKPOINT_EVERY = 5.0  # seconds at least between two checkpoints, for epochs t
 CHECKPOINT_SHARE = 0.02  # of the time, at most, that writing checkpoints takes
 CHECKPOINT_AT_LEAST_EVERY = 300.0  # seconds, however long writing takes
 OBSERVATIONS = 10  # in a training that is observed
+LONGEST_CALIBRATION = 120  # seconds; a run that is stopped before has to begin again with it
 CALIBRATION_STEPS = 40  # after the warm-up, a budget in minutes becomes a number of steps
 
 
@@ -110,7 +111,8 @@ class Budget(L.Callback):
         elapsed, pace = agreed([now - self._start, sum(self._times) / max(len(self._times), 1)])
         enough = step >= self.plan.warmup_steps and len(self._times) >= CALIBRATION_STEPS
         # a machine that others use is fast one minute and slow the next: a longer budget is measured for longer
-        if not ((enough and elapsed > 0.1 * budget) or (self._times and elapsed > 0.2 * budget)):
+        long_enough = elapsed > min(0.1 * budget, LONGEST_CALIBRATION)
+        if not ((enough and long_enough) or (self._times and elapsed > 0.2 * budget)):
             return
         # the steps so far ran at the full rate: the cosine starts now, and so it does when the recipe is trained again
         self.plan.hold_steps = step

@@ -263,7 +263,7 @@ def _prepare(
                 "any groups; method.settings.warmup=0.5 lets it learn some first"
             )
     if cached is None:
-        rows, features, *_ = embed(network, store, machine)
+        rows, features = embed(network, store, machine)[:2]
     else:
         trained.to(machine.device)
         rows, features = cached.rows, cached.plain
