@@ -145,11 +145,11 @@ class SelfLabel(Method):
         device = next(self.method.parameters()).device
         found: list[tuple[Tensor, Tensor]] = []
         for block in features.split(BLOCK):
-            probabilities = self.method.probabilities(self.method.parts_of(block.to(device)).logits)
-            top = probabilities.max(dim=1)
+            top = self.method.probabilities(self.method.parts_of(block.to(device)).logits).max(dim=1)
             found.append((top.values.cpu(), top.indices.cpu()))
         confidences, labels = (torch.cat(part) for part in zip(*found, strict=True))
-        surest = torch.zeros(probabilities.shape[1]).scatter_reduce(0, labels, confidences, "amax")
+        num_clusters = self.method.parts_of(features[:1].to(device)).logits.shape[1]
+        surest = torch.zeros(num_clusters).scatter_reduce(0, labels, confidences, "amax")
         threshold = self.threshold
         confident, clusters = int((confidences > threshold).sum()), int((surest > threshold).sum())
         if confident == 0:
