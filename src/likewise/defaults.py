@@ -112,18 +112,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     if training.batch_size == 0:
         training.batch_size = fair_batch(num_images, clusters)
     method = METHODS[recipe.method.name][0]
-    frame = recipe.method.settings.get("frame", getattr(method.Config(), "frame", ""))
-    if frame == "moco-v2" and "queue_size" in method.Config.model_fields.keys() - recipe.method.settings.keys():
-        # in a queue of most of the images, an image meets its own older keys as negatives
-        most = max(num_images // QUEUE_PART, training.batch_size)
-        recipe.method.settings["queue_size"] = min(method.Config().queue_size, most)
-    groups = recipe.method.settings.get("norm_groups", 1)
-    share = training.batch_size // world_size()
-    if frame == "moco-v2" and isinstance(groups, int) and 2 * groups > share:
-        raise InputError(
-            f"{groups} groups of {share} images leave batch norm fewer than two each; choose a larger batch, "
-            f"or method.settings.norm_groups={max(share // 2, 1)} or less."
-        )
+    if recipe.method.settings.get("frame", getattr(method.Config(), "frame", "")) == "moco-v2":
+        _fit_moco(recipe, num_images)
     if training.neighbors is None:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors
@@ -159,6 +149,20 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     if training.steps is None and training.epochs is not None:
         training.steps = max(1, round(training.epochs * (num_images // training.batch_size)))
     return recipe
+
+
+def _fit_moco(recipe: Recipe, num_images: int) -> None:
+    """Decide how long a queue is that nobody has set, and make sure that groups of batch norm are large enough."""
+    config, settings, batch = METHODS[recipe.method.name][0].Config, recipe.method.settings, recipe.training.batch_size
+    if "queue_size" in config.model_fields.keys() - settings.keys():
+        # in a queue of most of the images, an image meets its own older keys as negatives
+        settings["queue_size"] = min(config().queue_size, max(num_images // QUEUE_PART, batch))
+    groups, share = settings.get("norm_groups", 1), batch // world_size()
+    if isinstance(groups, int) and 2 * groups > share:
+        raise InputError(
+            f"{groups} groups of {share} images leave batch norm fewer than two each; choose a larger batch, "
+            f"or method.settings.norm_groups={max(share // 2, 1)} or less."
+        )
 
 
 def fair_batch(num_images: int, clusters: int) -> int:
