@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from likewise.models import packed_conv
 from likewise.models.packed_conv import (
     LONGEST_LINE,
     TILE,
@@ -13,6 +14,12 @@ from likewise.models.packed_conv import (
 )
 
 SIZES = [(1, 3), (7, 3), (8, 3), (12, 5), (16, 7), (6, 1), (4, 16), (2, 28), (10, 2), (3, 4)]
+
+
+@pytest.fixture(autouse=True)
+def tiles(monkeypatch):
+    """A processor with a matrix unit for every type, which this one may not be."""
+    monkeypatch.setattr(packed_conv, "TILED_TYPES", (torch.bfloat16, torch.float32, torch.float64))
 
 
 def _pair(inputs=5, outputs=6, stride=1):
@@ -155,3 +162,14 @@ def test_a_traced_network_takes_other_batches():
     traced = torch.jit.trace(packed, torch.rand(8, 5, 4, 4))
     images = torch.rand(6, 5, 4, 4)
     torch.testing.assert_close(traced(images), plain(images), rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_matrix_unit_nothing_is_laid_side_by_side(monkeypatch):
+    packed, plain = _pair()
+    monkeypatch.setattr(packed, "_packed", None)  # a call of it would fail
+    monkeypatch.setattr(packed_conv, "TILED_TYPES", (torch.bfloat16,))
+    images = torch.rand(8, 5, 4, 4)
+    assert torch.equal(packed(images), plain(images))
+    monkeypatch.setattr(packed_conv, "TILED_TYPES", ())
+    images, packed, plain = images.bfloat16(), packed.bfloat16(), plain.bfloat16()
+    assert torch.equal(packed(images), plain(images))

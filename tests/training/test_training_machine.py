@@ -19,7 +19,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A processor without anything: no GPU, no bf16, no compiler."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(machine, "_cpu_flags", set)
+    monkeypatch.setattr(machine, "processor_flags", frozenset)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     return monkeypatch
 
@@ -48,7 +48,7 @@ def test_a_bare_processor(bare: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_instructions(flags: set[str], bf16: bool, reason: str, bare: pytest.MonkeyPatch) -> None:
-    bare.setattr(machine, "_cpu_flags", lambda: flags)
+    bare.setattr(machine, "processor_flags", lambda: flags)
     chosen = choose_machine()
     assert (chosen.bf16, chosen.reason) == (bf16, reason)
 
@@ -56,7 +56,7 @@ def test_instructions(flags: set[str], bf16: bool, reason: str, bare: pytest.Mon
 @pytest.mark.parametrize("flags", [set(), {"amx_bf16"}])
 @pytest.mark.parametrize(("precision", "bf16"), [("bf16", True), ("fp32", False)])
 def test_a_precision_that_was_asked_for(precision: str, bf16: bool, flags: set[str], bare: pytest.MonkeyPatch) -> None:
-    bare.setattr(machine, "_cpu_flags", lambda: flags)
+    bare.setattr(machine, "processor_flags", lambda: flags)
     assert choose_machine(precision) == Machine("cpu", bf16, False, f"{precision} was asked for")
 
 
@@ -155,11 +155,6 @@ def test_freed_memory_is_not_kept_elsewhere(libc: LibC, monkeypatch: pytest.Monk
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))  # musl
     assert keep_freed_memory() is False
     assert libc.calls == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_flags_of_this_processor() -> None:
-    assert all(isinstance(flag, str) and " " not in flag for flag in machine._cpu_flags())
 
 
 def test_facts_name_everything_that_a_figure_needs() -> None:

@@ -5,6 +5,11 @@ from torch import Tensor, nn
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional
 
+from likewise.processor import processor_flags
+
+# What a matrix unit multiplies in tiles. Vector units have no tiles to fill: images side by side cost them up to
+# a quarter of the time (AVX512-BF16 and AVX512, docs/speed.md).
+TILED_TYPES = (torch.bfloat16,) if "amx_bf16" in processor_flags() else ()
 TILE = 16  # rows that a tile of the matrix unit holds: neighbouring pixels of one line of the map
 LONGEST_LINE = 640  # pixels; longer ones gain nothing more
 THREADS = torch.get_num_threads()  # asked once: to ask in every forward pass would break up a compiled graph
@@ -13,18 +18,20 @@ THREADS = torch.get_num_threads()  # asked once: to ask in every forward pass wo
 class PackedConv2d(nn.Conv2d):
     """A 3x3 convolution with padding 1 that lays the images of a batch side by side where maps are narrow.
 
-    A processor's convolution fills its tiles with neighbouring pixels of a line. A map of 4x4 px fills 4 of 16 places
+    A convolution on AMX fills its tiles with neighbouring pixels of a line. A map of 4x4 px fills 4 of 16 places
     and runs at a quarter of the speed. With zeros between them, several images in a row are one wide map, and the
     result is the same but for the order of its sums: the zeros are the padding that each image has anyway.
     Measured on two cores with AMX in bfloat16 with 512 images, forward and backward together: 512 channels at 4x4 px
-    take 198 ms instead of 691, and 256 to 512 channels from 8x8 to 4x4 px 132 ms instead of 567. GPUs gain nothing and
-    use the ordinary convolution. Arguments are those of `nn.Conv2d`; `pack_convolutions` makes these.
+    take 198 ms instead of 691, and 256 to 512 channels from 8x8 to 4x4 px 132 ms instead of 567. GPUs, fp32 and
+    processors without AMX gain nothing and use the ordinary convolution. Arguments are those of `nn.Conv2d`;
+    `pack_convolutions` makes these.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         count = 1
+        tiled = input.ndim == 4 and input.device.type == "cpu" and input.dtype in TILED_TYPES
         # a traced or exported network is for other batches too
-        if input.ndim == 4 and input.device.type == "cpu" and not (is_tracing() or torch.compiler.is_exporting()):
+        if tiled and not (is_tracing() or torch.compiler.is_exporting()):
             count = images_side_by_side(len(input), input.shape[3], self.stride[0], THREADS)
         return super().forward(input) if count == 1 else self._packed(input, count)
 

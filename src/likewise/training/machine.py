@@ -14,6 +14,7 @@ import torch
 
 from likewise._version import __version__
 from likewise.errors import unknown_name
+from likewise.processor import processor_flags, processor_name
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -77,20 +78,12 @@ def _bf16_support(device: str) -> tuple[bool, str]:
         return torch.cuda.is_bf16_supported(including_emulation=False), torch.cuda.get_device_name()
     if device == "mps":
         return False, "Apple GPU"
-    flags = _cpu_flags()
+    flags = processor_flags()
     if "amx_bf16" in flags:
         return True, "the processor has AMX"
     if "avx512_bf16" in flags:
         return True, "the processor has AVX512-BF16"
     return False, "no bf16 instructions"
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            return next((set(line.split()) for line in file if line.startswith("flags")), set())
-    except OSError:
-        return set()
 
 
 def _has_compiler() -> bool:
@@ -119,22 +112,13 @@ def machine_facts(machine: Machine) -> dict[str, str]:
     """What a figure has to name: processor, versions, how it was computed."""
     return {
         "computed on": machine.describe(),
-        "processor": _processor_name(),
+        "processor": processor_name() or platform.processor() or platform.machine(),
         "cores": str(os.cpu_count()),
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "likewise": __version__,
     }
-
-
-def _processor_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-        return names[0] if names else platform.processor() or platform.machine()
-    except OSError:
-        return platform.processor() or platform.machine()
 
 
 def peak_memory_mb(device: str = "cpu") -> float:
