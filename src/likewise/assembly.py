@@ -8,7 +8,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from likewise.config import MethodChoice, Recipe, StageChoice
+from likewise.config import DataConfig, MethodChoice, Recipe, StageChoice
+from likewise.data import ImageSource, ImageStore, load_images
 from likewise.errors import InputError, unknown_name
 from likewise.methods import METHODS, STAGES, BestOf, Method, MethodConfig, Parts
 from likewise.models import Backbone, build_backbone
@@ -16,6 +17,28 @@ from likewise.models.backbones import Track
 from likewise.runs.files import replacing
 
 FROZEN, TRAINED = "frozen.", "method.encoder.backbone."  # how the names of a backbone's tensors begin
+
+
+def image_store(source: ImageSource, data: DataConfig, channels: int = 0, strict: bool = False) -> ImageStore:
+    """The images of a source as a recipe wants them in memory.
+
+    Args:
+        source: Any images, not only those that the recipe names.
+        data: Of the recipe, with an `image_size`.
+        channels: Used where the recipe has 0.
+        strict: Stop at the first image that cannot be read.
+
+    Raises:
+        InputError: If none can be read, or, when strict, one cannot.
+    """
+    return load_images(
+        source,
+        data.image_size,
+        memory_bytes=int(data.memory_gb * 2**30),
+        strict=strict,
+        channels=data.channels or channels or None,
+        scaled_decoding=data.scaled_decoding,
+    )
 
 
 class Network(nn.Module):

@@ -11,8 +11,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
+from likewise.assembly import image_store
 from likewise.config import Recipe
-from likewise.data import ImageStore, load_images, open_source
+from likewise.data import ImageStore, open_source
 from likewise.errors import InputError
 from likewise.inference import Embedded, embed
 from likewise.recipe_book import make_recipe
@@ -192,9 +193,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _embed(self, images: object) -> tuple[ImageStore, Embedded]:
         self._check_fitted()
-        data = self.recipe_.data
-        memory = int(data.memory_gb * 2**30)
-        store = load_images(open_source(images), data.image_size, memory_bytes=memory, channels=data.channels)
+        store = image_store(open_source(images), self.recipe_.data)
         return store, embed(self._network, store, self._machine)
 
 

@@ -279,3 +279,20 @@ def test_overlapping_silence_in_threads() -> None:
     go.set()
     thread.join()
     assert list(warnings.filters) == before
+
+
+def test_a_decoder_that_scales_gives_nearly_the_same_pixels() -> None:
+    # sides that no power of two divides: the decoder rounds its last row and column up
+    coarse = Image.fromarray(np.random.default_rng(0).integers(64, 192, (24, 40, 3), dtype=np.uint8))
+    data = encoded(coarse.resize((331, 203), Image.Resampling.BICUBIC), "JPEG", quality=95)
+    quick, full = (read_image(data, 24, scaled).astype(int) for scaled in (True, False))
+    assert (quick != full).any()
+    assert np.abs(quick - full).mean() < 1
+    with Image.open(io.BytesIO(data)) as whole:
+        np.testing.assert_array_equal(full, to_square(whole, 24))
+
+
+def test_formats_without_such_a_decoder_and_sizes_that_it_does_not_cover_are_the_same() -> None:
+    picture = quarters(32)
+    for data, size in [(encoded(picture, "PNG"), 8), (encoded(picture, "JPEG"), 9), (encoded(picture, "JPEG"), 32)]:
+        np.testing.assert_array_equal(read_image(data, size, scaled=True), read_image(data, size, scaled=False))

@@ -263,3 +263,16 @@ def test_ordered_map_raises_in_its_place_and_stops() -> None:
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_images_that_are_decoded_in_full(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a.jpg", "b.jpg"):
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / name)
+    source = open_source(tmp_path)
+    quick, full = (list(both(source, scaled_decoding=scaled)) for scaled in (True, False))
+    for kept, streamed in (quick, full):
+        assert torch.equal(kept.read(slice(0, 2)), streamed.read(slice(0, 2)))
+    assert not torch.equal(quick[0].read(slice(0, 2)), full[0].read(slice(0, 2)))
+    assert full[0].source.digest() == source.digest()
+    assert torch.equal(load_images(source, 8).read(slice(0, 2)), quick[0].read(slice(0, 2)))  # left as it was

@@ -129,13 +129,14 @@ def every_other() -> ImageStore:
         lambda: cached_features(new_backbone(), new_store(), new_recipe(**{"views.blur": 0.5}), FP32),
         lambda: cached_features(new_backbone(), new_store(), new_recipe(**{"model.cached_views": 2}), FP32),
         lambda: cached_features(new_backbone(), new_store(), new_recipe(**{"model.backbone": "other"}), FP32),
+        lambda: cached_features(new_backbone(), new_store(), new_recipe(**{"data.scaled_decoding": False}), FP32),
         lambda: cached_features(new_backbone(seed=1), new_store(), new_recipe(), FP32),
         lambda: cached_features(new_backbone(), new_store(seed=1), new_recipe(), FP32),
         lambda: cached_features(new_backbone(), new_store(count=IMAGES - 1), new_recipe(), FP32),
         lambda: cached_features(new_backbone(), every_other(), new_recipe(), FP32),
         lambda: cached_features(new_backbone(), new_store(), new_recipe(), BF16),
     ],
-    ids=["seed", "views", "count", "backbone", "weights", "images", "fewer", "subset", "precision"],
+    ids=["seed", "views", "count", "backbone", "decoding", "weights", "images", "fewer", "subset", "precision"],
 )
 def test_what_decides_the_features(again: Callable[[], CachedFeatures], cache: Path) -> None:
     cached_features(new_backbone(), new_store(), new_recipe(), FP32)

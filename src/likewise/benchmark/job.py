@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from likewise.analysis import linear_accuracy
-from likewise.assembly import method_config, stage_config
+from likewise.assembly import image_store, method_config, stage_config
 from likewise.benchmark.entries import SUPERVISED, Entry, Stage
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
-from likewise.data import ImageStore, load_images, open_source
+from likewise.data import ImageStore, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
@@ -287,11 +287,11 @@ def _on_pixels(job: Job) -> dict[str, Any]:
     setup = job.setup
     source = open_source(setup.data)
     recipe = with_model(make_recipe(None, setup.given, setup.settings_for("")), source)
-    own = _pixels(load_images(source, recipe.data.image_size, channels=recipe.data.channels or None))
+    own = _pixels(image_store(source, recipe.data))
     test = None
     if setup.test is not None:
-        channels = 1 if own.store.channels == 1 else 3
-        test = _pixels(load_images(open_source(setup.test), recipe.data.image_size, channels=channels))
+        recipe.data.channels = 1 if own.store.channels == 1 else 3
+        test = _pixels(image_store(open_source(setup.test), recipe.data))
     side, scored = own.fitting_side(), test or own
     classes_of = classes_by_name(list(scored.store.source.names), scored.store.source, setup.labels)
     known, classes = known_classes(scored.store.names, classes_of)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +31,23 @@ class FileSource(ImageSource):
         names: What each is called; may be any text, also text that is no valid Unicode.
     """
 
+    scaled = True  # whether decoders scale, see `read_image`
+
     def __init__(self, kind: str, spec: str, paths: Sequence[Path], names: Iterable[str]) -> None:
         self.kind, self.spec = kind, spec
         self.paths = list(paths)
         self.names = [printable(name) for name in names]
 
     def read(self, index: int, size: int) -> UInt8[np.ndarray, "size size 3"]:
-        return read_image(self.paths[index], size)
+        return read_image(self.paths[index], size, self.scaled)
 
     def shape(self, index: int) -> tuple[int, int]:
         return image_shape(self.paths[index])
+
+    def in_full(self) -> "FileSource":
+        source = copy(self)
+        source.scaled = False
+        return source
 
     def locate(self, index: int) -> Path:
         return self.paths[index]

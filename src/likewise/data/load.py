@@ -24,6 +24,7 @@ def load_images(
     workers: int | None = None,
     strict: bool = False,
     channels: int | None = None,
+    scaled_decoding: bool = True,
 ) -> ImageStore:
     """The images of a source, ready to be read in batches.
 
@@ -39,6 +40,7 @@ def load_images(
         strict: Raise at an image that cannot be read, instead of leaving it out.
         channels: 1 or 3. None for 1 if the images are kept in memory and all are grey, else 3. Inference must be given
             the channels that training had.
+        scaled_decoding: See `read_image`.
 
     Returns:
         The store. What was left out is in its `skipped`, and said on standard error.
@@ -48,6 +50,7 @@ def load_images(
     """
     _check_arguments(size, workers, channels)
     workers = workers or default_workers()
+    source = source if scaled_decoding else source.in_full()
     pixels = None
     if len(source) * 3 * size * size <= memory_bytes:
         pixels = np.empty((len(source), channels or 3, size, size), dtype=np.uint8)

@@ -57,6 +57,10 @@ class ImageSource(ABC):
     def digest(self) -> str:
         """`"sha256:..."` over the images; each kind of source says what goes in."""
 
+    def in_full(self) -> "ImageSource":
+        """The same images, each decoded in full before it is scaled; itself where no decoder scales."""
+        return self
+
     def locate(self, index: int) -> Path | None:
         """The file of one image, None where it has no file of its own."""
         return None

@@ -25,7 +25,7 @@ from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
 BLOCK = 4096  # rows that are copied at once
-FORMAT = 3  # goes up whenever the same network comes to give other features
+FORMAT = 4  # goes up whenever the same network comes to give other features
 
 
 class CachedFeatures(NamedTuple):
@@ -72,6 +72,7 @@ def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine
         "files": _files_digest(store.source),
         "images": hashlib.sha256(store.indices.tobytes()).hexdigest(),
         "size": [store.size, store.channels],
+        "scaled": recipe.data.scaled_decoding,
         "views": recipe.views.model_dump(mode="json"),
         "count": recipe.model.cached_views,
         "seed": recipe.training.seed,

@@ -12,6 +12,7 @@ from likewise.assembly import (
     Network,
     build_network,
     build_trained,
+    image_store,
     initial_weights,
     method_config,
     stage_config,
@@ -19,7 +20,7 @@ from likewise.assembly import (
     title,
 )
 from likewise.config import Recipe
-from likewise.data import ImageSource, ImageStore, load_images, open_source
+from likewise.data import ImageSource, ImageStore, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
 from likewise.inference import Embedded, embed, embed_features, nearest_images, settle_norms
@@ -196,10 +197,8 @@ def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory 
 
 
 def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
-    data = recipe.data
-    channels = data.channels or (3 if recipe.model.weights != "none" else None)
-    memory = int(data.memory_gb * 2**30)
-    return load_images(source, data.image_size, memory_bytes=memory, strict=data.strict, channels=channels)
+    needed = 0 if recipe.model.weights == "none" else 3  # weights are of networks for colour
+    return image_store(source, recipe.data, channels=needed, strict=recipe.data.strict)
 
 
 def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore, resume: bool) -> Recipe:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from likewise.assembly import Network, load_network
+from likewise.assembly import Network, image_store, load_network
 from likewise.config import Recipe
-from likewise.data import ImageStore, load_images, open_source
+from likewise.data import ImageStore, open_source
 from likewise.errors import InputError
 from likewise.inference import Embedded, embed
 from likewise.runs import Assignments, RunDirectory
@@ -42,9 +42,7 @@ def assign(
         Their assignments, the images, and what the network says of them.
     """
     recipe, network, machine = open_network(run, precision)
-    source, settings = open_source(data), recipe.data
-    memory = int(settings.memory_gb * 2**30)
-    store = load_images(source, settings.image_size, memory_bytes=memory, strict=strict, channels=settings.channels)
+    store = image_store(open_source(data), recipe.data, strict=strict)
     embedded = embed(network, store, machine)
     names = [store.names[row] for row in embedded.rows]
     return Assignments.from_probabilities(names, embedded.probabilities), store, embedded
@@ -60,13 +58,10 @@ def reopen(recipe: Recipe, names: list[str]) -> tuple[ImageStore, np.ndarray] | 
     Returns:
         The images, and which row each name has, int64 [N]; None where an image is missing.
     """
-    settings = recipe.data
-    if not settings.source:
+    if not recipe.data.source:
         return None
-    memory = int(settings.memory_gb * 2**30)
     try:
-        source = open_source(settings.source)
-        store = load_images(source, settings.image_size, memory_bytes=memory, channels=settings.channels)
+        store = image_store(open_source(recipe.data.source), recipe.data)
     except InputError:
         return None
     places = {name: row for row, name in enumerate(store.names)}
