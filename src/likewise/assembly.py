@@ -218,15 +218,17 @@ def load_network(recipe: Recipe, path: Path) -> Network:
 
 
 def start_from(network: Network, path: Path, whole: bool = False, heads: bool = True) -> None:
-    """Take over the weights of another run: its backbone, and whatever else is named and shaped alike.
+    """Take over the weights of another run: its backbone, and every other part, such as the head, that is as a whole.
 
-    Whether the backbone was frozen there, or is here, makes no difference.
+    A part of which some weights have another name or shape starts anew: half of a head is none. Whether the backbone
+    was frozen there, or is here, makes no difference.
 
     Args:
         network: Changed in place.
         path: `model.safetensors` of the other run.
         whole: Whether everything has to be taken over, as for a further stage.
-        heads: Whether what stands behind the backbone is taken over.
+        heads: Whether what stands behind the backbone is taken over; weights of another method mean something else,
+            whatever their shape.
 
     Raises:
         InputError: If the file cannot be read, or its backbone is another one, or anything is where `whole` is asked.
@@ -236,7 +238,9 @@ def start_from(network: Network, path: Path, whole: bool = False, heads: bool = 
     there, here = (FROZEN, TRAINED) if network.frozen is None else (TRAINED, FROZEN)
     given = {here + name.removeprefix(there) if name.startswith(there) else name: given[name] for name in given}
     asked = [name for name in own if heads or name.startswith(here)]
-    taken = {name: given[name] for name in asked if name in given and given[name].shape == own[name].shape}
+    fitting = {name for name in asked if name in given and given[name].shape == own[name].shape}
+    broken = {_part(name) for name in own if name not in fitting}
+    taken = {name: given[name] for name in fitting if _part(name) not in broken}
     if any(name not in taken for name in own if name.startswith(here)):
         raise InputError(f"the backbone in {path} is not the one of this run; start from a run with the same backbone.")
     if whole and own.keys() - taken.keys():
@@ -247,6 +251,11 @@ def start_from(network: Network, path: Path, whole: bool = False, heads: bool = 
     network.load_state_dict(taken, strict=False)
     network.method.restart({name.removeprefix("method.") for name in taken})
     network.track = track
+
+
+def _part(name: str) -> str:
+    """The part of a network that a weight belongs to, such as `method.encoder.head`."""
+    return ".".join(name.split(".")[:3])
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:

@@ -32,6 +32,8 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory 
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")]
 MinutesOption = Annotated[float | None, typer.Option(help="Train for about this long.")]
 EpochsOption = Annotated[float | None, typer.Option(help="Train for this many passes instead.")]
+ClustersOption = Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")]
+MethodOption = Annotated[str | None, typer.Option(help="See `likewise list methods`.")]
 ViewsOption = Annotated[
     str | None, typer.Option(help="See `likewise list views` (default: by image size, frozen backbone or stage).")
 ]
@@ -74,13 +76,13 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def cluster(
     context: typer.Context,
     path: Annotated[str | None, typer.Argument(metavar="PATH", help=SETS_PATH)] = None,
-    clusters: Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")] = None,
+    clusters: ClustersOption = None,
     out: OutOption = None,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
     backbone: Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")] = None,
     weights: Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")] = None,
-    method: Annotated[str | None, typer.Option(help="See `likewise list methods`.")] = None,
+    method: MethodOption = None,
     views: ViewsOption = None,
     recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
     image_size: Annotated[
@@ -146,6 +148,8 @@ def train(
         typer.Option(help="Go on with new heads on the run's features, or with all of it again.", show_default=False),
     ] = None,
     stage: Annotated[str | None, typer.Option(help="How to go on: see `likewise list stages`.")] = None,
+    method: MethodOption = None,
+    clusters: ClustersOption = None,
     views: ViewsOption = None,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
@@ -157,7 +161,9 @@ def train(
 
     Example: `likewise train --from run --stage self-label -o run2`
 
-    Other groups on the same features: `likewise train --from run --frozen --set method.num_clusters=20 -o run2`
+    Other groups on the same features: `likewise train --from run --frozen -k 20 -o run2`
+
+    Another method on the same backbone: `likewise train --from run --method center -o run2`
 
     A recipe by its name: `likewise train cdc-cifar10 -o run`
     """
@@ -173,6 +179,8 @@ def train(
         "data.source": data,
         "model.frozen": frozen,
         "stage.name": stage,
+        "method.name": method,
+        "method.num_clusters": clusters,
         "views": views,
         "training.minutes": minutes,
         "training.epochs": epochs,
@@ -180,7 +188,9 @@ def train(
     }
     made = _recipe(recipe, changes, setting, start)
     if not made.data.source:
-        raise InputError("which images? The recipe names none: give --data PATH.")
+        raise InputError(
+            "which images? The recipe names none: give --data PATH, or a finished run to go on from: --from RUN."
+        )
     _cluster(made, made.data.source, run)
 
 

@@ -34,11 +34,21 @@ def describe_run(run: RunDirectory) -> str:
     if len(order) > MOST_CLUSTERS:
         lines.append(f"... and {len(order) - MOST_CLUSTERS:,} more")
     lines += ["", f"mean confidence {clustering['mean_confidence']:.2f}; {clustering['num_empty']} empty clusters"]
+    lines += _representation_lines(metrics)
     lines += [f"warning: {warning}" for warning in training["warnings"]]
     lines += _track_lines(metrics)
     if skipped := run.skipped():
         lines.append(f"{len(skipped):,} files could not be read: {run.skipped_file}")
     return printable_line("\n".join(lines))
+
+
+def _representation_lines(metrics: dict[str, Any]) -> list[str]:
+    agreement = metrics.get("geometry", {}).get("representation", {}).get("agreement")
+    if not agreement:
+        return []
+    return [
+        f"K-means on the features agrees with these clusters to NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}"
+    ]
 
 
 def _track_lines(metrics: dict[str, Any]) -> list[str]:

@@ -243,7 +243,7 @@ def test_ablations_have_a_linear_probe(images: Path, tmp_path: Path, in_this_pro
     (run,) = summary["runs"]
     assert run["status"] == "done"
     assert 0.5 < run["linear"] <= 1
-    assert run["geometry"].keys() == {"backbone", "instance"}
+    assert run["geometry"].keys() == {"backbone", "instance", "representation"}
     assert "linear probe" in summary["table"].splitlines()[0].split(" | ")
 
 

@@ -142,8 +142,8 @@ def test_loss_from_its_parts():
     r, one, other = (student_t(part.features, method.encoder.centers, 2.0) for part in (plain, first, second))
     expected = {
         "instance_loss": nt_xent(first.projections, second.projections, 0.2),
-        "clustering_loss": kl_divergence(target_distribution(r), r),
-        "anchor_loss": kl_divergence(r, one) + kl_divergence(r, other),
+        "clustering_loss": kl_divergence(target_distribution(r), r.log()),
+        "anchor_loss": kl_divergence(r, one.log()) + kl_divergence(r, other.log()),
         "assignment_entropy": -(r * r.log()).sum(dim=1).mean(),
         "logits": r.log(),
     }
@@ -279,6 +279,20 @@ class TestDeadCenters:
         assert torch.equal(method.encoder.centers[0], before[0]), "the one that is alive stays"
         torch.testing.assert_close(method.encoder.centers[1:], features[:2])
         assert method.idle_steps.tolist() == [0, 0, 0]
+        assert method.figures()["reseeded"] == 2
+
+    def test_stay_where_they_are_at_the_end_of_a_training(self, monkeypatch):
+        self._after(monkeypatch, 1)
+        method = self._far(reseed=True)
+        method.training_step(_views())
+        method.after_step(0.95)
+        assert method.encoder.centers.abs().max() == 1e3
+        method.after_step(0.9)
+        assert method.encoder.centers.abs().max() < 1e3
+
+    def test_the_advice_is_another_where_they_move(self):
+        assert "reseed=true" in _method().signs.empty
+        assert "are moved" in _method(reseed=True).signs.empty
 
     def test_have_more_time_where_there_are_more_of_them(self, monkeypatch):
         monkeypatch.setattr(center, "RESEED_STEPS", 2)
@@ -306,6 +320,12 @@ class TestDeadCenters:
             method.encoder.centers.fill_(1e3)
         self._steps(method, 1)
         assert method.encoder.centers[1:].abs().max() <= 1
+
+
+def test_a_warm_up_has_something_to_learn():
+    with pytest.raises(ValueError, match="set warmup=0"):
+        CenterConfig(instance_weight=0, warmup=0.5)
+    assert CenterConfig(instance_weight=0).warmup == 0
 
 
 @pytest.mark.parametrize("count", [2, 4])

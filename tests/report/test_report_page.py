@@ -68,6 +68,7 @@ GEOMETRY = {
         "davies_bouldin": 0.44,
     },
     "instance": {"clusters": [3], "spreads": [0.7], "distances": [[0]], "mean_spread": 0.7, "silhouette": None},
+    "representation": {"davies_bouldin": 0.5, "agreement": {"nmi": 0.83, "ari": 0.77}},
 }
 
 
@@ -190,7 +191,14 @@ def test_distances_of_clusters_are_drawn_with_the_spread_on_the_diagonal(tmp_pat
     assert [tag["class"] == "cell own" for tag in cells] == np.eye(3, dtype=bool).ravel().tolist()
     shades = [float(tag["fill-opacity"]) for tag in cells]
     assert shades[2] == max(shades) == 1
-    for words in ("clusters 0 and 4: 9.25 apart", "cluster 1: 2 from its mean, on average", "Silhouette", "0.61"):
+    for words in (
+        "Agreement with the model, ARI",
+        "0.77",
+        "clusters 0 and 4: 9.25 apart",
+        "cluster 1: 2 from its mean, on average",
+        "Silhouette",
+        "0.61",
+    ):
         assert words in page.text
     assert page.text.count("Mean spread within a cluster") == 2
     assert page.text.count("Silhouette") == 1, "what has no answer is left out"

@@ -22,6 +22,7 @@ from likewise.training import fit
 from likewise.training.fit import Interrupted
 from likewise.views import VIEWS
 from likewise.workflow import assign, cluster
+from likewise.workflow.clustering import _heads_go_on
 
 STAGE = {"stage.name": "self-label", "training.steps": 12, "training.batch_size": 60}
 THRESHOLD = "stage.settings.threshold=0.9"
@@ -157,6 +158,36 @@ def test_several_heads_start_afresh(start: RunDirectory) -> None:
     for name, tensor in network.inference_state().items():
         expected = given[name] if ".backbone." in name else own[name].numpy()
         assert np.array_equal(tensor.numpy(), expected), name
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"method.num_clusters": 5}, {"method.settings.instance_dim": 7}, {"method.settings.hidden_dim": 7}],
+    ids=str,
+)
+def test_half_of_a_head_is_none(given: dict[str, object], start: RunDirectory) -> None:
+    recipe = make_recipe(None, given, [], start.path)
+    recipe.data, recipe.model.frozen, recipe.training.seed = Recipe.read(start.recipe_file).data, False, 1
+    network = build_network(recipe)
+    own, before = (
+        {name: tensor.clone() for name, tensor in network.inference_state().items()},
+        load_file(start.model_file),
+    )
+    start_from(network, start.model_file)
+    for name, tensor in network.inference_state().items():
+        expected = before[name] if ".backbone." in name else own[name].numpy()
+        assert np.array_equal(tensor.numpy(), expected), name
+
+
+@pytest.mark.parametrize("before", ["cdc", "simclr", "moco-v2", "scan", "center"])
+@pytest.mark.parametrize("after", ["cdc", "simclr", "moco-v2", "scan", "center"])
+def test_another_method_takes_the_backbone_and_nothing_else(
+    before: str, after: str, start: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Recipe, "read", lambda path: make_recipe(None, {"method.name": before}, []))
+    goes_on = _heads_go_on(make_recipe(None, {"method.name": after}, []), start, several=False)
+    assert goes_on == (before == after)
+    assert (f"the head of {after} starts anew" in capsys.readouterr().err) == (before != after)
 
 
 def test_a_method_goes_on_with_other_settings(start: RunDirectory, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from patterns import CLASSES, picture
 
 from likewise import ImageClusterer
@@ -14,6 +15,8 @@ from likewise.recipe_book import make_recipe
 from likewise.report import write_report
 from likewise.runs import RunDirectory
 from likewise.scoring import evaluate
+from likewise.summary import describe_run
+from likewise.training.callbacks import Diverged
 from likewise.training.fit import Interrupted
 from likewise.workflow import assign, cluster
 
@@ -50,10 +53,16 @@ def test_the_run_directory_is_whole(run: RunDirectory) -> None:
     np.testing.assert_allclose(np.exp(run.features("categorical")), table.probabilities, atol=1e-5)
     assert run.features("instance").shape == (240, 32)
     geometry = run.metrics()["geometry"]
-    assert set(geometry) == {"backbone", "instance"}
+    assert set(geometry) == {"backbone", "instance", "representation"}
+    assert geometry["representation"]["num_images"] == 240
+    assert geometry["representation"]["agreement"]["nmi"] > 0.8
+    assert geometry["representation"]["agreement"]["ari"] > 0.8
     assert geometry["backbone"]["clusters"] == [0, 1, 2, 3]
     assert geometry["backbone"]["silhouette"] > 0
-    assert 'id="geometry"' in write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert 'id="geometry"' in page
+    assert page.count("Agreement with the model") == 2
+    assert "K-means on the features agrees" in describe_run(run)
 
 
 def test_assigning_the_same_images_gives_the_same_clusters(run: RunDirectory, photos: Path) -> None:
@@ -108,13 +117,54 @@ def test_centers_go_on_from_where_another_run_left_them(
     assert (further.embedded.probabilities.argmax(1) == run.assignments().clusters).mean() > 0.98
 
 
-def test_features_of_another_method_need_no_warm_up(photos: Path, tmp_path: Path) -> None:
+def test_features_of_another_method_need_no_warm_up(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = RunDirectory(tmp_path / "first")
     quick = {"training.steps": 2, "training.batch_size": 60, "method.num_clusters": 4}
     cluster(make_recipe(None, quick | {"method.name": "simclr"}, []), str(photos), first)
     made = cluster(make_recipe(None, GIVEN | {"training.steps": 2}, [], first.path), str(photos), _run(tmp_path))
     assert "warmup" not in made.recipe.method.settings
     assert "clustering_loss" in made.run.log()
+    # the centres of simclr are K-means on what its features were; these start from the features on these images
+    assert sum(made.run.metrics()["clusters"]["start_sizes"]) == 240
+    assert "the head of center starts anew" in capsys.readouterr().err
+
+
+def test_features_that_are_no_numbers_end_the_training(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.workflow.midway.as_tensor", lambda features: torch.full((4, 4), torch.nan))
+    recipe = make_recipe(None, GIVEN | {"training.steps": 4, "training.learning_rate": 1e-3}, [])
+    with pytest.raises(Diverged, match=r"clusters were to start.*learning_rate=0\.0002"):
+        cluster(recipe, str(photos), _run(tmp_path))
+
+
+def test_a_resume_does_not_look_for_the_start_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("likewise.training.callbacks.CHECKPOINT_EVERY", 0.0)
+    original, steps = Center.training_step, 0
+
+    def stopping(self: Center, views: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 6:
+            raise KeyboardInterrupt
+        return original(self, views)
+
+    recipe = make_recipe(None, GIVEN | {"training.steps": 8, "method.settings.warmup": 0.0}, [])
+    whole = cluster(recipe, str(photos), RunDirectory(tmp_path / "whole"))
+    run = _run(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Center, "training_step", stopping)
+        with pytest.raises(Interrupted):
+            cluster(recipe, str(photos), run)
+    capsys.readouterr()
+    again = cluster(Recipe.read(run.recipe_file), str(photos), run, resume=True)
+    assert "start from K-means" not in capsys.readouterr().err
+    assert np.array_equal(again.embedded.probabilities, whole.embedded.probabilities)
+    assert run.metrics()["clusters"] == whole.run.metrics()["clusters"]
 
 
 def test_augmented_views_may_be_smaller(photos: Path, tmp_path: Path) -> None:

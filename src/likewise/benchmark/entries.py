@@ -145,7 +145,9 @@ _CDC_ABLATIONS = (
 )
 _CENTER_ABLATIONS = (
     _center_ablation("full", "cluster centres as they are"),
-    _center_ablation("no-instance", "alpha = 0: no instance loss", "instance_weight=0"),
+    _center_ablation(
+        "no-instance", "alpha = 0: no instance loss, and so centres from the start", "instance_weight=0", "warmup=0"
+    ),
     _center_ablation("no-clustering", "beta = 0: no clustering loss", "clustering_weight=0"),
     _center_ablation("no-anchor", "gamma = 0: no anchor loss", "anchor_weight=0"),
     _center_ablation("full-anchor", "gamma = 1, as published", "anchor_weight=1", only="trained"),

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +19,7 @@ from likewise.ranks import gather, share
 
 RESEED_STEPS = 100  # steps in which a centre must get an image, or it is taken for dead,
 STEPS_FOR_EACH = 20  # or more where there are many: in so many times K / B, a cluster of fair size gets 20
+RESEED_UNTIL = 0.9  # of the training: a centre that moves at the end, at a rate near 0, gathers no images around it
 MOST_SIZES = 20  # sizes of clusters that are said
 VIEWS: dict[str, tuple[View, View, View]] = {
     "mixed": ("plain", "augmented", "augmented"),
@@ -41,11 +42,22 @@ class CenterConfig(MethodConfig):
         default="mixed", description="mixed: a plain and two augmented views; all plain or all augmented: ablations"
     )
     warmup: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the training with the instance loss alone, before centres start"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the training with the instance loss alone, before centres start; of no use to a frozen "
+        "backbone, whose features are there",
     )
     reseed: bool = Field(
         default=False, description=f"move a centre that got no image for {RESEED_STEPS} steps to an image of the batch"
     )
+
+    @field_validator("warmup")
+    @classmethod
+    def _learns(cls, warmup: float, info: Any) -> float:
+        if warmup and info.data.get("instance_weight") == 0:
+            raise ValueError("it trains with the instance loss alone, and instance_weight is 0; set warmup=0")
+        return warmup
 
 
 class Encoder(nn.Module):
@@ -106,6 +118,7 @@ class Center(Method):
     Config = CenterConfig
     encoder: Encoder
     idle_steps: Tensor
+    reseeded: Tensor
     start_sizes: Tensor
     slowdown = 1.5  # three views instead of two
     undecayed = ("encoder.centers",)  # places, which nothing in the paper draws to the origin
@@ -126,6 +139,7 @@ class Center(Method):
         # drawn like the weights, so that whatever seeds those seeds K-means as well
         self.kmeans_seed = int(torch.randint(2**31, ()))
         self.register_buffer("idle_steps", torch.zeros(num_clusters, dtype=torch.long))
+        self.register_buffer("reseeded", torch.zeros((), dtype=torch.long))
         self.register_buffer("start_sizes", torch.zeros(num_clusters, dtype=torch.long))
         self._anchors: tuple[Tensor, Tensor] | None = None
         self.prepares_at, self.warming = config.warmup, config.warmup > 0
@@ -134,7 +148,11 @@ class Center(Method):
             self.prepares_at, self.concludes = None, True  # type: ignore[misc]
         self.register_load_state_dict_post_hook(_go_on)
         if not config.instance_weight:
-            self.signs = Center.signs._replace(contrastive_term="")  # a loss without weight need not fall
+            self.signs = self.signs._replace(contrastive_term="")  # a loss without weight need not fall
+        if config.reseed:
+            self.signs = self.signs._replace(
+                empty="Those that get no image at all are moved; the rest may be few images"
+            )
 
     @property
     def has_clusters(self) -> bool:
@@ -196,10 +214,9 @@ class Center(Method):
         if not self.has_clusters:
             return {"loss": config.instance_weight * instance, "instance_loss": instance.detach()}
         plain, first, second = map(gather, parts.logits.chunk(count))
-        assignments = plain.exp()
-        anchor = assignments.detach()
-        clustering = kl_divergence(target_distribution(assignments), assignments)
-        anchoring = kl_divergence(anchor, first.exp()) + kl_divergence(anchor, second.exp())
+        anchor = plain.detach().exp()
+        clustering = kl_divergence(target_distribution(anchor), plain)
+        anchoring = kl_divergence(anchor, first) + kl_divergence(anchor, second)
         if config.reseed:
             self._anchors = gather(parts.features.chunk(3)[0].detach()), plain.argmax(dim=1)
         return {
@@ -215,7 +232,7 @@ class Center(Method):
 
     @torch.no_grad()
     def after_step(self, progress: float = 0.0) -> None:
-        if self._anchors is None:
+        if self._anchors is None or progress > RESEED_UNTIL:
             return
         features, clusters = self._anchors
         self.idle_steps += 1
@@ -224,6 +241,7 @@ class Center(Method):
         dead = self.idle_steps >= max(RESEED_STEPS, STEPS_FOR_EACH * len(self.idle_steps) // len(features))
         # batches come in random order, so that their first rows are random images
         rows = (dead.cumsum(0) - 1).clamp(0, len(features) - 1)
+        self.reseeded += dead.sum()
         centers = self.encoder.centers
         centers.copy_(torch.where(dead[:, None], features[rows], centers))
         self.idle_steps.masked_fill_(dead, 0)
@@ -235,11 +253,13 @@ class Center(Method):
         return torch.softmax(raised(logits), dim=1)
 
     def figures(self) -> dict[str, Any]:
-        """The sizes of the clusters that the centres started from, and how far each is from the nearest other one."""
+        """The sizes of the clusters that the centres started from, how far each is from the nearest other one, and how
+        often one was moved."""
         centers = self.encoder.centers.detach().double()
         distances = torch.cdist(centers, centers).fill_diagonal_(math.inf).amin(dim=1)
         started = {"start_sizes": self.start_sizes.tolist()} if self.start_sizes.any() else {}
-        return started | {"nearest_center": [round(distance, 4) for distance in distances.tolist()]}
+        moved = {"reseeded": int(self.reseeded)} if self.config.reseed else {}
+        return started | moved | {"nearest_center": [round(distance, 4) for distance in distances.tolist()]}
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(2 * batch_size - 1)

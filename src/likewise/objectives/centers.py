@@ -81,19 +81,18 @@ def target_distribution(assignments: Float[Tensor, "B K"]) -> Float[Tensor, "B K
 
 
 @in_full_precision
-def kl_divergence(targets: Float[Tensor, "B K"], assignments: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
+def kl_divergence(targets: Float[Tensor, "B K"], log_assignments: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
     """How far assignments are from their targets: sum_k t_ik ln(t_ik / r_ik), the mean over the rows.
 
     Args:
         targets: t, distributions over clusters.
-        assignments: r, distributions over clusters, the side that learns.
+        log_assignments: ln r, of the side that learns, such as `log_student_t`: r itself may be too small for a number,
+            and has no gradient then.
 
     Returns:
-        At least 0, and 0 where both are equal. A target of 0 counts nothing; an assignment of 0 counts as the smallest
-        number that there is, so that the divergence stays finite.
+        At least 0, and 0 where both are equal. A target of 0 counts nothing.
 
     Source:
         arXiv 2109.12714, clustering loss and anchor loss.
     """
-    logarithms = assignments.clamp_min(torch.finfo(assignments.dtype).tiny).log()
-    return (torch.xlogy(targets, targets) - targets * logarithms).sum(dim=1).mean()
+    return (torch.xlogy(targets, targets) - targets * log_assignments).sum(dim=1).mean()

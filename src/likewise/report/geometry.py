@@ -12,7 +12,11 @@ MOST_SIDE = 50
 _NUMBERED_SIDE = 12  # a larger map shows shades alone
 _LARGEST = 1e30  # beyond this no number can be shown
 _SIZE, _MARGIN = 420, 26
-_PARTS = (("backbone", "Features"), ("instance", "Instance part"))
+_PARTS = (
+    ("backbone", "Model: its clusters in the features"),
+    ("representation", "Representation: K-means on the features"),
+    ("instance", "Model: its clusters in the instance part"),
+)
 _NUMBERS = (
     ("min_distance", "Smallest distance of two clusters"),
     ("mean_distance", "Mean distance"),
@@ -20,6 +24,7 @@ _NUMBERS = (
     ("silhouette", "Silhouette (-1 to 1, higher is better)"),
     ("davies_bouldin", "Davies-Bouldin (lower is better)"),
 )
+_AGREEMENT = (("nmi", "Agreement with the model, NMI"), ("ari", "Agreement with the model, ARI"))
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,9 @@ def geometries(metrics: dict[str, Any]) -> list[Geometry]:
 
 
 def _geometry(title: str, entry: dict[str, Any]) -> Geometry:
+    agreement = table(entry.get("agreement"))
     values = [(words, number(entry.get(name))) for name, words in _NUMBERS]
+    values += [(words, number(agreement.get(name))) for name, words in _AGREEMENT]
     return Geometry(title, [(words, compact(value)) for words, value in values if value is not None], _map(entry))
 
 

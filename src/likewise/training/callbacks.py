@@ -201,10 +201,12 @@ class Health(L.Callback):
         num_clusters: K.
         chance_loss: The contrastive loss where no images are told apart.
         signs: Of the method.
+        learning_rate: As the recipe names it.
     """
 
-    def __init__(self, plan: Plan, num_clusters: int, chance_loss: float, signs: Signs) -> None:
+    def __init__(self, plan: Plan, num_clusters: int, chance_loss: float, signs: Signs, learning_rate: float) -> None:
         self.plan, self.num_clusters, self.chance_loss, self.signs = plan, num_clusters, chance_loss, signs
+        self.learning_rate = learning_rate
         self.warnings: dict[str, str] = {}
         self._window = self._new_window()
 
@@ -232,11 +234,7 @@ class Health(L.Callback):
     def _look(self, step: int) -> None:
         # one NaN makes the sum NaN, so that a look now and then misses none
         if self._window.steps and not math.isfinite(loss := self._window.mean("loss")):
-            raise Diverged(
-                f"the training diverged: the loss was {loss} by step {step}. "
-                "Lower the learning rate (--set training.learning_rate=0.05), or compute in fp32 "
-                "(--set training.precision=fp32)."
-            )
+            raise diverged(f"the loss was {loss} by step {step}", self.learning_rate)
         window = self._window
         # sizes of clusters mean something only with images enough
         few = window.sees_clusters and int(window.counts.sum()) < max(1000, 50 * self.num_clusters)
@@ -303,7 +301,16 @@ class Preparation(L.Callback):
 
 
 class Diverged(RunError):
-    """The loss became infinite or not a number."""
+    """The loss or the features became infinite or not a number."""
+
+
+def diverged(what: str, learning_rate: float) -> Diverged:
+    """The error of a training that diverged, with a rate to try instead of the one that it had."""
+    lower = f"--set training.learning_rate={learning_rate / 5:.2g}"
+    return Diverged(
+        f"the training diverged: {what}. Lower the learning rate ({lower}), or compute in fp32 "
+        "(--set training.precision=fp32)."
+    )
 
 
 class Progress(L.Callback):

@@ -174,7 +174,8 @@ def train(
         # shapes are few: a graph for each beats one for all, which the packed convolutions would also be too much for
         method.backbone.compile(dynamic=False)
     curves = Curves(folder / "log.csv", plan, num_clusters, batches.steps_per_epoch)
-    health = Health(plan, num_clusters, method.chance_loss(batches.batch_size), method.signs)
+    chance = method.chance_loss(batches.batch_size)
+    health = Health(plan, num_clusters, chance, method.signs, training.learning_rate)
     start = checkpoint if resume and checkpoint.is_file() else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
         share, slowdown = method.prepares_at or 0.0, method.slowdown

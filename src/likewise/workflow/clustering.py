@@ -123,17 +123,14 @@ def _grouped(
     network = build_network(recipe)
     several = (recipe.training.heads or 1) > 1
     if start is not None:
-        # of several heads, one that is trained already would have the lowest loss for that alone
-        afresh = several and network.frozen is not None
-        if afresh:
-            say(f"{recipe.training.heads} new heads on the features of that run; training.heads=1 goes on with its own")
-        start_from(network, start.model_file, whole=bool(recipe.stage.name), heads=not afresh)
+        start_from(network, start.model_file, bool(recipe.stage.name), _heads_go_on(recipe, start, several))
     if labels is not None:
         network.track = "supervised"
     _warn_of_labels(network.track)
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
-    neighbors = _prepare(trained, network, cached, store, recipe, machine)
+    begun = resume and run.checkpoint_file.is_file()
+    neighbors = _prepare(trained, network, cached, store, recipe, machine, begun)
     # only now: what cannot be trained leaves no run behind
     if rank() == 0:
         write_text(run.recipe_file, recipe.to_toml())
@@ -141,7 +138,8 @@ def _grouped(
 
     batches = _batches(cached, store, recipe, machine, neighbors, labels)
     watch = None if observe is None else watching(observe, trained, cached, store, machine)
-    prepare = later(trained, cached, store, machine) if trained.prepares_at else None
+    rate = recipe.training.learning_rate
+    prepare = later(trained, cached, store, machine, rate) if trained.prepares_at else None
     outcome = _train(trained, batches, recipe, machine, run, resume, watch, prepare)
     network.method = trained.result()
     embedded = _embedded(network, cached, store, machine)
@@ -196,6 +194,19 @@ def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory 
     return start.require_complete()
 
 
+def _heads_go_on(recipe: Recipe, start: RunDirectory, several: bool) -> bool:
+    """Whether a training goes on with the head of the run that it starts from, and not with its backbone alone."""
+    before, name = Recipe.read(start.recipe_file).method.name, recipe.method.name
+    if before != name and not recipe.stage.name:
+        say(f"the backbone of that run, which {before} has trained, goes on; the head of {name} starts anew")
+        return False
+    if several and recipe.model.frozen:
+        # of several heads, one that is trained already would have the lowest loss for that alone
+        say(f"{recipe.training.heads} new heads on the features of that run; training.heads=1 goes on with its own")
+        return False
+    return True
+
+
 def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
     needed = 0 if recipe.model.weights == "none" else 3  # weights are of networks for colour
     return image_store(source, recipe.data, channels=needed, strict=recipe.data.strict)
@@ -245,13 +256,15 @@ def _prepare(
     store: ImageStore,
     recipe: Recipe,
     machine: Machine,
+    begun: bool,
 ) -> Neighbors | None:
     """Let the method see the features of all images if it wants to first, and find the neighbours if they are wanted.
 
-    Both depend on the network before its first step alone, so that a resume finds the same.
+    Both depend on the network before its first step alone, so that a resume finds the same. What the method made of the
+    features is in the checkpoint where the training has `begun`.
     """
     count = min(recipe.training.neighbors or 0, len(store) - 1)
-    first = trained.prepares_at == 0
+    first = trained.prepares_at == 0 and not begun
     if not (count or first):
         return None
     if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):

@@ -12,6 +12,7 @@ from likewise.data import ImageStore
 from likewise.inference import Embedded, embed, embed_features
 from likewise.inference.cache import CachedFeatures
 from likewise.methods import Method
+from likewise.training.callbacks import diverged
 from likewise.training.machine import Machine
 
 MOST_OBSERVED = 2000  # images that are assigned each time where a training is observed
@@ -55,16 +56,20 @@ def _modes_kept(network: torch.nn.Module) -> Iterator[None]:
         module.training = mode
 
 
-def later(trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Callable[[], None]:
-    """Lets the method see the features of all images in the middle of its training."""
+def later(
+    trained: Method, cached: CachedFeatures | None, store: ImageStore, machine: Machine, learning_rate: float
+) -> Callable[[], None]:
+    """Lets the method see the features of all images in the middle of its training, if they are numbers still."""
 
     def prepare() -> None:
         if cached is not None:
             trained.prepare(as_tensor(cached.plain))
             return
         with _modes_kept(trained):
-            features = embed(Network(trained, None, "none"), store, machine).features
-        trained.prepare(as_tensor(features))
+            features = as_tensor(embed(Network(trained, None, "none"), store, machine).features)
+        if not bool(features.isfinite().all()):
+            raise diverged("features were no longer numbers when clusters were to start from them", learning_rate)
+        trained.prepare(features)
 
     return prepare
 

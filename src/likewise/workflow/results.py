@@ -8,7 +8,7 @@ import numpy as np
 from likewise.assembly import title
 from likewise.config import Recipe
 from likewise.data import ImageStore
-from likewise.evaluation import cluster_geometry, cluster_summary
+from likewise.evaluation import ari, cluster_geometry, cluster_summary, kmeans, nmi
 from likewise.inference import Embedded, layout
 from likewise.progress import say
 from likewise.runs import Assignments, RunDirectory
@@ -18,6 +18,7 @@ from likewise.training.machine import Machine, machine_facts, peak_memory_mb
 
 MOST_THUMBNAILS = 10_000
 THUMBNAIL_SIZE = 96  # px
+MOST_REPRESENTED = 10_000  # images that K-means groups beside the model
 
 
 def write_skipped(run: RunDirectory, store: ImageStore) -> None:
@@ -59,6 +60,7 @@ def write_results(
         "geometry": {
             "backbone": cluster_geometry(embedded.features, table.clusters),
             "instance": cluster_geometry(embedded.instance, table.clusters),
+            "representation": _representation(embedded.features, table, recipe.training.seed),
         },
         "training": {
             "steps": outcome.steps,
@@ -73,6 +75,19 @@ def write_results(
         "evaluations": [],
     }
     run.write_metrics(metrics)
+
+
+def _representation(features: np.ndarray, table: Assignments, seed: int) -> dict[str, Any]:
+    """What K-means makes of the features, without the model's clusters: its geometry, and how far both agree.
+
+    Of many images, a sample: it is there to be compared with, and not to be used.
+    """
+    count = len(features)
+    rows = np.linspace(0, count - 1, min(count, MOST_REPRESENTED)).round().astype(np.int64)
+    sample = np.asarray(features[rows])
+    clusters = kmeans(sample, min(table.num_clusters, len(rows)), seed)
+    agreement = {"nmi": nmi(clusters, table.clusters[rows]), "ari": ari(clusters, table.clusters[rows])}
+    return {**cluster_geometry(sample, clusters), "num_images": len(rows), "agreement": agreement}
 
 
 def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, table: Assignments) -> None:
