@@ -267,7 +267,7 @@ def assign(
         bool, typer.Option("--probabilities", help="Also print the probability of every cluster.")
     ] = False,
     precision: Annotated[
-        str, typer.Option(help="auto (as in training), bf16 (fast) or fp32 (exact where two clusters are close).")
+        str, typer.Option(help="auto (as in training, close calls in fp32), bf16 (fastest) or fp32 (exact).")
     ] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
 ) -> None:
@@ -294,7 +294,7 @@ def embed(
     run: RunArgument,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Images: one file, or anything that `cluster` takes.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Write here (.npz).")],
-    precision: Annotated[str, typer.Option(help="auto (as in training), bf16 (fast) or fp32 (exact).")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (as in training, close calls in fp32), bf16 or fp32.")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
 ) -> None:
     """What a run sees in images, as arrays: features, cluster logits and instance part, for search or another tool.

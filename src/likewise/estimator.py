@@ -15,7 +15,7 @@ from likewise.assembly import image_store
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
 from likewise.errors import InputError
-from likewise.inference import Embedded, embed
+from likewise.inference import Embedded, decide_close_calls, embed
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
 from likewise.workflow import cluster, open_network
@@ -194,7 +194,9 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
     def _embed(self, images: object) -> tuple[ImageStore, Embedded]:
         self._check_fitted()
         store = image_store(open_source(images), self.recipe_.data)
-        return store, embed(self._network, store, self._machine)
+        embedded = embed(self._network, store, self._machine)
+        decide_close_calls(self._network, store, self._machine, embedded)
+        return store, embedded
 
 
 def _spread(values: np.ndarray, store: ImageStore, embedded: Embedded, count: int, missing: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What comes after training: features, assignments and places, in a fixed order."""
 
-from likewise.inference.embed import Embedded, embed, embed_features, embed_views
+from likewise.inference.embed import Embedded, decide_close_calls, embed, embed_features, embed_views
 from likewise.inference.layout import layout
 from likewise.inference.neighbors import nearest_images
 from likewise.inference.probe import linear_probe
@@ -8,6 +8,7 @@ from likewise.inference.settle import settle_norms
 
 __all__ = [
     "Embedded",
+    "decide_close_calls",
     "embed",
     "embed_features",
     "embed_views",

@@ -23,7 +23,7 @@ from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
-from likewise.inference import Embedded, embed, embed_features, nearest_images, settle_norms
+from likewise.inference import Embedded, decide_close_calls, embed, embed_features, nearest_images, settle_norms
 from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.methods import METHODS, Method
 from likewise.models import check_backbone
@@ -155,6 +155,8 @@ def _grouped(
         del embedded
         network.method.conclude(as_tensor(features))
         embedded = embed_features(network.method, rows, features, machine)
+    if cached is None:
+        decide_close_calls(network, store, machine, embedded)
     if rank() == 0:
         network.save(run.model_file)
         write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())

@@ -6,7 +6,7 @@ from likewise.assembly import Network, image_store, load_network
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
 from likewise.errors import InputError
-from likewise.inference import Embedded, embed
+from likewise.inference import Embedded, decide_close_calls, embed
 from likewise.runs import Assignments, RunDirectory
 from likewise.training.machine import Machine, choose_machine
 
@@ -35,8 +35,8 @@ def assign(
         run: A finished run.
         data: Whatever `likewise.data.open_source` takes; one image is enough.
         strict: Stop at the first image that cannot be read.
-        precision: See `open_network`. bf16 is the faster one; it may decide otherwise where two clusters are about
-            equally likely (docs/speed.md).
+        precision: See `open_network`. Where `"auto"` is bf16, close calls are decided in float32; `"bf16"` leaves them
+            (docs/speed.md).
 
     Returns:
         Their assignments, the images, and what the network says of them.
@@ -44,6 +44,8 @@ def assign(
     recipe, network, machine = open_network(run, precision)
     store = image_store(open_source(data), recipe.data, strict=strict)
     embedded = embed(network, store, machine)
+    if precision == "auto":
+        decide_close_calls(network, store, machine, embedded)
     names = [store.names[row] for row in embedded.rows]
     return Assignments.from_probabilities(names, embedded.probabilities), store, embedded
 

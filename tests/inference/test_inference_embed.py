@@ -1,0 +1,62 @@
+"""Close calls: bf16 answers for most images, float32 for those between two clusters."""
+
+import numpy as np
+import pytest
+import torch
+
+from likewise.assembly import Network, build_network
+from likewise.data import ImageStore, load_images, open_source
+from likewise.defaults import with_model
+from likewise.inference import Embedded, decide_close_calls, embed
+from likewise.recipe_book import make_recipe
+from likewise.training.machine import Machine
+
+FP32, BF16 = (Machine("cpu", bf16=bf16, compile=False, reason="test") for bf16 in (False, True))
+IMAGES = 45
+
+
+@pytest.fixture
+def store() -> ImageStore:
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, 16, 16, 3), dtype=np.uint8)
+    return load_images(open_source(pixels), 16)
+
+
+@pytest.fixture
+def network(store: ImageStore) -> Network:
+    torch.manual_seed(0)
+    given = {"method.num_clusters": 3, "data.channels": 3}
+    return build_network(with_model(make_recipe(None, given, []), store.source))
+
+
+def copied(embedded: Embedded) -> Embedded:
+    return Embedded(*(values.copy() for values in embedded))
+
+
+def test_the_tenth_with_the_smallest_margin_is_that_of_float32(network: Network, store: ImageStore) -> None:
+    rounded, exact = embed(network, store, BF16), embed(network, store, FP32)
+    decided = copied(rounded)
+    decide_close_calls(network, store, BF16, decided)
+    ranked = np.sort(rounded.categorical, axis=1)
+    close = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:5]
+    others = np.setdiff1d(np.arange(IMAGES), close)
+    for own, coarse, fine in zip(decided, rounded, exact, strict=True):
+        np.testing.assert_allclose(own[close], fine[close], rtol=1e-4, atol=1e-5)
+        assert np.array_equal(own[others], coarse[others])
+    assert not np.array_equal(decided.features[close], rounded.features[close])
+
+
+def test_float32_is_left_alone(network: Network, store: ImageStore) -> None:
+    exact = embed(network, store, FP32)
+    decided = copied(exact)
+    decide_close_calls(network, store, FP32, decided)
+    assert all(np.array_equal(own, before) for own, before in zip(decided, exact, strict=True))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_images(count: int, network: Network, store: ImageStore) -> None:
+    part = store.part(np.arange(count))
+    decided = embed(network, store.part(np.arange(1)), BF16)
+    decided = Embedded(*(values[:count] for values in decided))
+    decide_close_calls(network, part, BF16, decided)
+    if count:
+        np.testing.assert_allclose(decided.features, embed(network, part, FP32).features, rtol=1e-5)
