@@ -247,7 +247,7 @@ def test_ablations_have_a_linear_probe(images: Path, tmp_path: Path, in_this_pro
     assert "linear probe" in summary["table"].splitlines()[0].split(" | ")
 
 
-@pytest.mark.parametrize("names", ["cdc", "moco-v2", "center", "cdc+self-label"])
+@pytest.mark.parametrize("names", ["cdc", "moco-v2", "center+self-label", "cdc+self-label"])
 def test_every_kind_of_entry_runs(names: str, images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
     easier = (*QUICK, "stage.settings.threshold=0.01", "stage.settings.allow_fewer_clusters=true")
     settings = easier if "self-label" in names else QUICK

@@ -167,6 +167,18 @@ def test_a_resume_does_not_look_for_the_start_again(
     assert run.metrics()["clusters"] == whole.run.metrics()["clusters"]
 
 
+def test_a_budget_in_minutes_waits_for_the_centers(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.training.callbacks.CALIBRATION_STEPS", 3)
+    given = GIVEN | {"training.minutes": 0.02, "training.warmup_steps": 2}
+    made = cluster(make_recipe(None, given, []), str(photos), _run(tmp_path))
+    steps, held = made.recipe.training.steps, made.recipe.training.hold_steps
+    assert steps is not None
+    assert made.run.metrics()["training"]["steps"] == steps > held
+    assert sum(made.run.metrics()["clusters"]["start_sizes"]) == 240
+
+
 def test_augmented_views_may_be_smaller(photos: Path, tmp_path: Path) -> None:
     given = GIVEN | {"training.steps": 2, "views.size": 16, "method.settings.warmup": 0.0}
     made = cluster(make_recipe(None, given, []), str(photos), _run(tmp_path))
