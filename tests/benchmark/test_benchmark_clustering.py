@@ -143,6 +143,10 @@ def test_a_job_survives_its_way_to_the_process(tmp_path: Path, images: Path) -> 
         ({"num_clusters": 1}, "cdc", "at least 2"),
         ({"settings": ("training.steps=3",)}, "cdc", "options of their own"),
         ({"settings": ("method.settings.epsilon=0.1",)}, "cdc,simclr", "epsilon"),
+        ({"settings": ("method.settings.assignment_temperature=abc",)}, "cdc", "assignment_temperature = 'abc'"),
+        ({"settings": ("method.settings.instance_weight=abc",)}, "kmeans-pixels,center", "instance_weight = 'abc'"),
+        ({"settings": ("cdc:method.settings.assignment_temperature=[1]",)}, "simclr,cdc", "assignment_temperature ="),
+        ({"settings": ("cdc:method.settings.frame=[]",)}, "cdc", "frame ="),
         ({}, "cdc+self-label+x", "unknown"),
     ],
 )
@@ -200,7 +204,7 @@ def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
 def test_rows_are_told_as_what_they_are(
     images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = job.decided(setup_of(images))
+    recipe = job.decided(setup_of(images), "cdc")
 
     def fitting(names: list[Entry], **changes: object) -> dict[str, Entry]:
         return {entry.name: entry for entry in clustering._fitting(names, setup_of(images, **changes))}
@@ -217,7 +221,7 @@ def test_rows_are_told_as_what_they_are(
     bound = entries_named("supervised")
     assert "very images" in fitting(bound)["supervised"].about
     assert "very images" not in fitting(bound, test=str(images))["supervised"].about
-    monkeypatch.setattr(clustering, "decided", lambda setup: recipe)  # without its images
+    monkeypatch.setattr(clustering, "decided", lambda setup, method: recipe)  # without its images
     for clusters, published in ((10, ".830"), (9, "")):
         row = fitting(own, data="cifar10:test", num_clusters=clusters)["full"]
         assert row.published == published
@@ -273,6 +277,8 @@ def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) 
     assert in_this_process == ["kmeans-pixels/0", "no-anchor/0"]
     both = run("clustering", "--minutes", "1", "-o", str(tmp_path / "three"))
     assert isinstance(both.exception, InputError)
+    wrong = run("ablation", "--set", "method.settings.assignment_temperature=abc", "-o", str(tmp_path / "three"))
+    assert isinstance(wrong.exception, InputError)
 
 
 @pytest.mark.parametrize(

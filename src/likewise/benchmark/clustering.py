@@ -82,12 +82,13 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
 
 def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     """The entries as they are trained and shown under a setup."""
-    frozen = bool(decided(setup).model.frozen)
+    methods = [stage.method for entry in entries for stage in entry.stages]
+    frozen = bool(methods) and bool(decided(setup, methods[0]).model.frozen)
     kind, other = ("frozen", "trained") if frozen else ("trained", "frozen")
     fitting = [entry.on(frozen) for entry in entries if entry.only in (None, kind)]
     if left := ", ".join(entry.name for entry in entries if entry.only == other):
         say(f"left out, since only a {other} backbone has what they switch off: {left}")
-    if not (frozen or CDC.renews(decided(setup).method.settings)):
+    if any(entry.name == NEW_HEADS for entry in fitting) and not CDC.renews(decided(setup, "cdc").method.settings):
         fitting = [entry for entry in fitting if entry.name != NEW_HEADS]
     if not fitting:
         raise InputError(f"nothing is left to compare; choose a backbone that is {other}.")

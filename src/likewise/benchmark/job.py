@@ -129,10 +129,15 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
     return make_recipe(None, given, [*setup.settings_for(stage.method), *stage.settings])
 
 
-def decided(setup: Setup, method: str = "cdc") -> Recipe:
-    """What the images and the settings that all share make of a method's recipe, its length aside."""
+def decided(setup: Setup, method: str) -> Recipe:
+    """What the images and the settings that all share make of a method's recipe, its length aside.
+
+    Raises:
+        InputError: If images cannot be found, or a setting is not allowed.
+    """
     given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": method}
     recipe, source = make_recipe(None, given, setup.settings_for(method)), open_source(setup.data)
+    method_config(recipe)
     check_counts(recipe, len(source))
     return with_model(recipe, source)
 
@@ -286,7 +291,9 @@ def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
 def _on_pixels(job: Job) -> dict[str, Any]:
     setup = job.setup
     source = open_source(setup.data)
-    recipe = with_model(make_recipe(None, setup.given, setup.settings_for("")), source)
+    asked = make_recipe(None, setup.given, setup.settings_for(""))
+    asked.method.settings = {}  # what all trainings are told says nothing of pixels
+    recipe = with_model(asked, source)
     own = _pixels(image_store(source, recipe.data))
     test = None
     if setup.test is not None:
