@@ -12,7 +12,7 @@ from likewise.benchmark import clustering, job
 from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
-from likewise.benchmark.job import STOPPED, Job, Setup, pinned, stage_recipe
+from likewise.benchmark.job import STOPPED, Job, Setup, stage_recipe
 from likewise.benchmark.snapshots import Snapshots
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
@@ -147,6 +147,15 @@ def test_a_job_survives_its_way_to_the_process(tmp_path: Path, images: Path) -> 
         ({"settings": ("method.settings.instance_weight=abc",)}, "kmeans-pixels,center", "instance_weight = 'abc'"),
         ({"settings": ("cdc:method.settings.assignment_temperature=[1]",)}, "simclr,cdc", "assignment_temperature ="),
         ({"settings": ("cdc:method.settings.frame=[]",)}, "cdc", "frame ="),
+        ({"settings": ("training={steps=3}",)}, "cdc", "one at a time, such as --set training.weight_decay=1e-4"),
+        ({"settings": ("cdc:model={frozen=true}",)}, "cdc", "model is a section"),
+        ({"settings": ("method={name='simclr'}",)}, "cdc", "such as --set cdc:method.settings"),
+        ({"settings": ("method.settings={}",)}, "cdc", "method.settings is a section"),
+        ({"settings": ("cdc:views.blur=0.5",)}, "cdc,simclr", "for all rows; give --set views.blur=0.5"),
+        ({"settings": ("scan:training.momentum=0.5",)}, "cdc,simclr", "trains scan, they train cdc, simclr; leave"),
+        ({"settings": ("scan:training.momentum=0.5",)}, "kmeans-pixels", "they train nothing"),
+        ({"settings": ("training.seed=1",)}, "cdc", "--epochs, --seeds, -k"),
+        ({"settings": ("stage.name=self-label",)}, "cdc", "choose them by --methods"),
         ({}, "cdc+self-label+x", "unknown"),
     ],
 )
@@ -242,8 +251,8 @@ def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_pat
 
 @pytest.mark.parametrize("test", [False, True])
 def test_ablations_have_a_linear_probe(images: Path, tmp_path: Path, in_this_process: list[str], test: bool) -> None:
-    setup = pinned(setup_of(images, test=str(images) if test else None), "cdc")
-    summary = benchmark("Small", setup, ablations_named("cdc", "full"), 1, tmp_path / "out")
+    setup = setup_of(images, test=str(images) if test else None)
+    summary = benchmark("Small", setup, ablations_named("cdc", "full"), 1, tmp_path / "out", pin="cdc")
     (run,) = summary["runs"]
     assert run["status"] == "done"
     assert 0.5 < run["linear"] <= 1
@@ -277,8 +286,10 @@ def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) 
     assert in_this_process == ["kmeans-pixels/0", "no-anchor/0"]
     both = run("clustering", "--minutes", "1", "-o", str(tmp_path / "three"))
     assert isinstance(both.exception, InputError)
-    wrong = run("ablation", "--set", "method.settings.assignment_temperature=abc", "-o", str(tmp_path / "three"))
-    assert isinstance(wrong.exception, InputError)
+    for setting in ("method.settings.assignment_temperature=abc", "method=5", "training.minutes=3"):
+        wrong = run("ablation", "--set", setting, "-o", str(tmp_path / "three"))
+        assert isinstance(wrong.exception, InputError)
+        assert setting.partition("=")[0].rpartition(".")[2] in str(wrong.exception)
 
 
 @pytest.mark.parametrize(

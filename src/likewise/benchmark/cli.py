@@ -100,11 +100,10 @@ def ablation(
     Example: `likewise benchmark ablation --data photos --labels folders -k 10 --minutes 10 -o ablation`
     """
     from likewise.benchmark.entries import ablations_named
-    from likewise.benchmark.job import pinned
 
     setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
     entries = ablations_named(method, switches)
-    _compare(f"Ablations of {method}", pinned(setup, method), entries, seeds, out)
+    _compare(f"Ablations of {method}", setup, entries, seeds, out, pin=method)
 
 
 def _setup(
@@ -140,8 +139,8 @@ def _setup(
     )
 
 
-def _compare(title: str, setup: "Setup", entries: "Sequence[Entry]", seeds: int, out: Path) -> None:
+def _compare(title: str, setup: "Setup", entries: "Sequence[Entry]", seeds: int, out: Path, pin: str = "") -> None:
     from likewise.benchmark.clustering import benchmark
 
-    summary = benchmark(title, setup, entries, seeds, out)
+    summary = benchmark(title, setup, entries, seeds, out, pin)
     typer.echo(f"{summary['table']}\n\nresults: {out / 'results.md'}")

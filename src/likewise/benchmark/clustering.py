@@ -14,7 +14,7 @@ from typing import Any
 from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
 from likewise.benchmark.entries import NEW_HEADS, SUPERVISED, Entry
-from likewise.benchmark.job import STOPPED, Job, Setup, check, decided, owner_and_setting
+from likewise.benchmark.job import STOPPED, Job, Setup, check, decided, owner_and_setting, pinned
 from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.data import open_source
 from likewise.errors import InputError, RunError, unknown_name
@@ -27,9 +27,21 @@ from likewise.runs.lock import LOCK, held
 FINISHED = {"done", "diverged"}  # a divergence is a result; what failed otherwise is tried again
 _LENGTHS = ("training.minutes", "training.epochs", "training.steps", "training.seed", "method.num_clusters")
 _CHAIN = ("method.name", "model.start", "stage.name")
+_SECTIONS = {  # whose parts are set one at a time, and how
+    "data": "data.image_size=64",
+    "views": "views.blur=0",
+    "model": "model.frozen=true",
+    "method": "cdc:method.settings.frame=moco-v2",
+    "method.settings": "cdc:method.settings.frame=moco-v2",
+    "stage": "stage.settings.threshold=0.9",
+    "stage.settings": "stage.settings.threshold=0.9",
+    "training": "training.weight_decay=1e-4",
+}
 
 
-def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path) -> dict[str, Any]:
+def benchmark(
+    title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path, pin: str = ""
+) -> dict[str, Any]:
     """Compare entries under one setup. What an earlier call has finished is kept, and what it left is gone on with.
 
     Args:
@@ -38,6 +50,7 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
         entries: The rows.
         seeds: Of each, counted from 0.
         out: Folder for the runs and the results.
+        pin: A method, all of whose settings are named for every row, see `pinned`.
 
     Returns:
         What stands in results.json.
@@ -48,19 +61,13 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds: there must be one at least; give --seeds 3.")
-    for setting in setup.settings:
-        owner, own = owner_and_setting(setting)
-        if owner and owner not in METHODS:
-            raise unknown_name(f"method in --set {setting}", owner, METHODS)
-        if owner and own.startswith(("model.", "data.")):
-            raise InputError(f"--set {setting}: images and network are the same for all rows.")
-        if own.partition("=")[0] in _LENGTHS:
-            raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
-        if own.partition("=")[0] in _CHAIN:
-            raise InputError(f"--set {setting}: what is trained from what is decided by --methods here.")
+    _check_settings(setup)
     if world_size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         raise InputError("a comparison makes a process for each run; start it without torchrun.")
+    if pin:
+        setup = pinned(setup, pin)
     entries = _fitting(entries, setup)
+    _check_owners(setup, entries)
     jobs = [
         Job(setup, entry, seed, out.resolve() / entry.name / f"seed-{seed}")
         for seed in range(seeds)
@@ -78,6 +85,44 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
             results = [result for job in jobs if (result := _result(job))]
             summary = _write(title, setup, entries, seeds, out, results)
     return summary
+
+
+def _check_settings(setup: Setup) -> None:
+    """Make sure that no setting says what an option decides, or takes from a row what all of them share."""
+    for setting in setup.settings:
+        owner, own = owner_and_setting(setting)
+        name = own.partition("=")[0]
+        if owner and owner not in METHODS:
+            raise unknown_name(f"method in --set {setting}", owner, METHODS)
+        if name in _SECTIONS:  # as a whole, it could hold all that is refused below
+            raise InputError(
+                f"--set {setting}: {name} is a section; give its settings one at a time, such as "
+                f"--set {_SECTIONS[name]}."
+            )
+        if owner and own.startswith(("model.", "data.", "views.")):
+            raise InputError(f"--set {setting}: images, views and network are the same for all rows; give --set {own}.")
+        if name in _LENGTHS:
+            raise InputError(
+                f"--set {setting}: budget, seeds and clusters have options of their own here: --minutes or --epochs, "
+                "--seeds, -k."
+            )
+        if name in _CHAIN:
+            raise InputError(
+                f"--set {setting}: what is trained from what is decided by the rows here; choose them by --methods or "
+                "--switches."
+            )
+
+
+def _check_owners(setup: Setup, entries: Sequence[Entry]) -> None:
+    """Make sure that a setting of one method is of one that is trained."""
+    trained = sorted({stage.method for entry in entries for stage in entry.stages})
+    for setting in setup.settings:
+        owner, _ = owner_and_setting(setting)
+        if owner and owner not in trained:
+            raise InputError(
+                f"--set {setting}: none of these rows trains {owner}, they train {', '.join(trained) or 'nothing'}; "
+                "leave the setting out, or choose a row that does."
+            )
 
 
 def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
