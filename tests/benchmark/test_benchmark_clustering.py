@@ -221,12 +221,16 @@ def test_rows_are_told_as_what_they_are(
     own = ablations_named("cdc", "full,new-heads,one-head,no-neighbors")
     assert list(fitting(own)) == ["full", "new-heads"]
     assert "left out" in capsys.readouterr().err
-    assert list(fitting(own, settings=(*QUICK, "method.settings.frame=moco-v2"))) == ["full"]
+    moco = (*QUICK, "method.settings.frame=moco-v2")
+    assert list(fitting(own[:2], settings=moco)) == ["full"]
+    assert "only a training in the in-batch frame ends with new heads: new-heads" in capsys.readouterr().err
+    with pytest.raises(InputError, match="left to compare: new-heads, since only a training in the in-batch"):
+        fitting(own[1:2], settings=moco)
+    with pytest.raises(InputError, match="one-head, since only a frozen backbone"):
+        fitting(own[2:])
     assert fitting(own)["full"].published == ""  # these are other images than the paper's
     frozen = (*QUICK, "model.frozen=true", "model.weights=none", "model.backbone=resnet9")
     assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]
-    with pytest.raises(InputError, match="nothing is left"):
-        fitting(own[2:])
     bound = entries_named("supervised")
     assert "very images" in fitting(bound)["supervised"].about
     assert "very images" not in fitting(bound, test=str(images))["supervised"].about

@@ -129,14 +129,13 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     """The entries as they are trained and shown under a setup."""
     methods = [stage.method for entry in entries for stage in entry.stages]
     frozen = bool(methods) and bool(decided(setup, methods[0]).model.frozen)
-    kind, other = ("frozen", "trained") if frozen else ("trained", "frozen")
-    fitting = [entry.on(frozen) for entry in entries if entry.only in (None, kind)]
-    if left := ", ".join(entry.name for entry in entries if entry.only == other):
-        say(f"left out, since only a {other} backbone has what they switch off: {left}")
-    if any(entry.name == NEW_HEADS for entry in fitting) and not CDC.renews(decided(setup, "cdc").method.settings):
-        fitting = [entry for entry in fitting if entry.name != NEW_HEADS]
+    why = {entry.name: _left_out(entry, frozen, setup) for entry in entries}
+    for reason in dict.fromkeys(filter(None, why.values())):
+        say(f"left out, since {reason}: {', '.join(name for name in why if why[name] == reason)}")
+    fitting = [entry.on(frozen) for entry in entries if not why[entry.name]]
     if not fitting:
-        raise InputError(f"nothing is left to compare; choose a backbone that is {other}.")
+        reasons = "; ".join(f"{name}, since {reason}" for name, reason in why.items())
+        raise InputError(f"nothing is left to compare: {reasons}. Choose other rows, or change what they miss.")
     if setup.data.partition(":")[0] != "cifar10" or setup.num_clusters != 10:
         fitting = [entry.unpublished() for entry in fitting]
     if setup.test is None:
@@ -145,6 +144,16 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
             replace(entry, about=f"{entry.about}, {seen}") if entry.name == SUPERVISED else entry for entry in fitting
         ]
     return fitting
+
+
+def _left_out(entry: Entry, frozen: bool, setup: Setup) -> str:
+    """Why an entry would be no row of its own under a setup; empty where it is one."""
+    other = "trained" if frozen else "frozen"
+    if entry.only == other:
+        return f"only a {other} backbone has what they change"
+    if entry.name == NEW_HEADS and not CDC.renews(decided(setup, "cdc").method.settings):
+        return "only a training in the in-batch frame ends with new heads"
+    return ""
 
 
 def _claim(out: Path, setup: Setup) -> None:
