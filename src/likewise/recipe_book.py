@@ -11,7 +11,7 @@ from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
 _LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
-_NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile", "heads"}
+_NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile"}
 
 
 def recipe_files() -> dict[str, Path]:
@@ -85,11 +85,13 @@ def _start(origin: str | None) -> dict[str, Any]:
 def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
-    Not its length and what followed from it, nor its number of heads. Another method has settings and an optimiser of
-    its own, and a stage, or a backbone that is now frozen or no longer, views as well. So has what comes after a stage.
+    Not its length, batch and what followed from them, nor a number of heads that nobody chose. Another method has
+    settings and an optimiser of its own, and a stage, or a backbone that is now frozen or no longer, views as well. So
+    has what comes after a stage.
     """
     run = RunDirectory(start).require_complete()
     before = Recipe.read(run.recipe_file)
+    sizes, heads = _unasked(before)
     tables = before.model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
     kept, method, frozen = tables["training"].keys() - _NOT_CARRIED, tables["method"], tables["model"]["frozen"]
     another = "name" in asked.method.model_fields_set and asked.method.name != method["name"]
@@ -106,10 +108,27 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
         method["settings"] = _without_suggestions(before)
     if regrouped:
         kept -= {"neighbors"}  # which are at most a part of a fair cluster
-    method.get("settings", {}).pop("queue_size", None)  # a part of the images, which may be others now
+    if before.training.heads == heads:
+        kept -= {"heads"}
+    if "settings" in method:
+        # images, batch and processes may be others now
+        method["settings"] = {name: value for name, value in method["settings"].items() if sizes.get(name) != value}
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
     return tables
+
+
+def _unasked(recipe: Recipe) -> tuple[dict[str, Any], int | None]:
+    """What a run would have taken if nobody had said it: settings that follow from its images and batch, and heads."""
+    from likewise.methods import METHODS
+
+    choice, frozen = recipe.method, bool(recipe.model.frozen)
+    if choice.name not in METHODS:
+        return {}, recipe.training.heads
+    method = METHODS[choice.name][0]
+    sizes = method.suggest_sizes(recipe.data.num_images, recipe.training.batch_size, choice.settings)
+    several = method.takes_heads(frozen, choice.settings) and not recipe.stage.name
+    return sizes, method.heads if several else 1
 
 
 def _without_suggestions(recipe: Recipe) -> dict[str, Any]:
