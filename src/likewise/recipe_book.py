@@ -1,6 +1,7 @@
 """Recipes by name, and changes to them."""
 
 import tomllib
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ def describe_recipe(path: Path) -> str:
     return first.lstrip("# ").strip()
 
 
-def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], start: Path | None = None) -> Recipe:
+def make_recipe(
+    origin: str | dict[str, Any] | None, given: dict[str, Any], settings: list[str], start: Path | None = None
+) -> Recipe:
     """A recipe from a starting point and changes.
 
     Args:
-        origin: A name, a TOML file, or None for the defaults.
+        origin: A name, a TOML file, tables from `recipe_tables`, or None for the defaults.
         given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them.
         settings: The same as text, such as `["training.seed=1"]`; they come last.
         start: A finished run to go on from: what is not said otherwise is as in its recipe, but for its length.
@@ -44,7 +47,7 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], 
         >>> make_recipe(None, {"method.num_clusters": 5}, ["training.seed=3"]).training.seed
         3
     """
-    tables = _start(origin)
+    tables = deepcopy(origin) if isinstance(origin, dict) else recipe_tables(origin)
     if isinstance(given.get("views"), str):
         # a set of views says what they look like, not how large they are
         size = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
@@ -71,7 +74,15 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], 
     return Recipe.parse(tables)
 
 
-def _start(origin: str | None) -> dict[str, Any]:
+def recipe_tables(origin: str | None) -> dict[str, Any]:
+    """What a recipe says, as nested tables; empty for None.
+
+    Args:
+        origin: A name or a TOML file.
+
+    Raises:
+        InputError: If there is no such recipe, or it is not one.
+    """
     if origin is None:
         return {}
     known = recipe_files()

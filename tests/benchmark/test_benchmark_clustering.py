@@ -12,7 +12,8 @@ from likewise.benchmark import clustering, job
 from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
-from likewise.benchmark.job import STOPPED, Job, Setup, stage_recipe
+from likewise.benchmark.job import STOPPED, Job, stage_recipe
+from likewise.benchmark.setup import Setup, decided
 from likewise.benchmark.snapshots import Snapshots
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
@@ -213,7 +214,7 @@ def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
 def test_rows_are_told_as_what_they_are(
     images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = job.decided(setup_of(images), "cdc")
+    recipe = decided(setup_of(images), "cdc")
 
     def fitting(names: list[Entry], **changes: object) -> dict[str, Entry]:
         return {entry.name: entry for entry in clustering._fitting(names, setup_of(images, **changes))}
@@ -294,6 +295,37 @@ def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) 
         wrong = run("ablation", "--set", setting, "-o", str(tmp_path / "three"))
         assert isinstance(wrong.exception, InputError)
         assert setting.partition("=")[0].rpartition(".")[2] in str(wrong.exception)
+
+
+def test_the_commands_with_a_recipe(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    recipe = tmp_path / "mine.toml"
+    text = (
+        "[data]\nimage_size = 16\n[method]\nnum_clusters = 2\n"
+        "settings = {assignment_temperature = 0.1, epsilon = 0.05}\n"
+        "[training]\nsteps = 4\nbatch_size = 16\nprecision = 'fp32'\n"
+    )
+    recipe.write_text(text)
+    common = ["--recipe", str(recipe), "--data", str(images), "--labels", "source", "--seeds", "1"]
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, [*words, *common])
+
+    out = tmp_path / "out"
+    done = run("ablation", "--switches", "hard-assignments,full", "-o", str(out))
+    assert done.exit_code == 0, done.output
+    assert in_this_process == ["full/0"], "the other one is the same under this recipe"
+    facts = json.loads((out / "results.json").read_text())["facts"]
+    assert (facts["recipe"], facts["clusters"]) == (str(recipe), "2")
+    assert facts["budget"].startswith("4 steps of training")
+    assert json.loads((out / "benchmark.json").read_text())["recipe"] == str(recipe)
+    recipe.write_text(text.replace("steps = 4", "steps = 4\nmomentum = 0.5"))
+    changed = run("ablation", "--switches", "full", "-o", str(out))
+    assert "other settings (recipe_tables)" in str(changed.exception)
+    done = run("clustering", "--methods", "kmeans-pixels,simclr", "--epochs", "1", "-o", str(tmp_path / "two"))
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "two" / "results.json").read_text())["setup"]["steps"] is None
+    recipe.write_text(text.replace("num_clusters = 2", ""))
+    assert "how many groups" in str(run("ablation", "-o", str(out)).exception)
 
 
 @pytest.mark.parametrize(

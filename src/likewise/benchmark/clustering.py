@@ -13,14 +13,16 @@ from typing import Any
 
 from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
-from likewise.benchmark.entries import NEW_HEADS, SUPERVISED, Entry
-from likewise.benchmark.job import STOPPED, Job, Setup, check, decided, owner_and_setting, pinned
+from likewise.benchmark.entries import FULL, NEW_HEADS, SUPERVISED, Entry
+from likewise.benchmark.job import STOPPED, Job, check, stage_recipe
 from likewise.benchmark.results import budget_words, document, summarise, table
+from likewise.benchmark.setup import Setup, decided, owner_and_setting, pinned
 from likewise.data import open_source
 from likewise.errors import InputError, RunError, unknown_name
 from likewise.methods import CDC, METHODS
 from likewise.progress import format_seconds, say
 from likewise.ranks import world_size
+from likewise.recipe_book import recipe_tables
 from likewise.runs.files import write_json, write_text
 from likewise.runs.lock import LOCK, held
 
@@ -133,6 +135,7 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     for reason in dict.fromkeys(filter(None, why.values())):
         say(f"left out, since {reason}: {', '.join(name for name in why if why[name] == reason)}")
     fitting = [entry.on(frozen) for entry in entries if not why[entry.name]]
+    fitting = _without_twins(fitting, setup)
     if not fitting:
         reasons = "; ".join(f"{name}, since {reason}" for name, reason in why.items())
         raise InputError(f"nothing is left to compare: {reasons}. Choose other rows, or change what they miss.")
@@ -144,6 +147,19 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
             replace(entry, about=f"{entry.about}, {seen}") if entry.name == SUPERVISED else entry for entry in fitting
         ]
     return fitting
+
+
+def _without_twins(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
+    """The entries without those that train what another one trains: what they change may be so in all rows."""
+    kept: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.name != FULL):
+        recipes = [stage_recipe(Job(setup, entry, 0, Path()), stage, None).to_toml() for stage in entry.stages]
+        key = "".join(recipes) or entry.name
+        if key in kept:
+            say(f"left out, since with these settings it is {kept[key].name}: {entry.name}")
+        else:
+            kept[key] = entry
+    return [entry for entry in entries if entry in kept.values()]
 
 
 def _left_out(entry: Entry, frozen: bool, setup: Setup) -> str:
@@ -160,6 +176,8 @@ def _claim(out: Path, setup: Setup) -> None:
     """Make sure that what lies in the folder was made under the same setup."""
     path, own = out / "benchmark.json", json.loads(json.dumps(asdict(setup)))
     own["version"] = __version__
+    if setup.recipe is not None:
+        own["recipe_tables"] = recipe_tables(setup.recipe)  # a file may say something else by now
     own["images"] = [open_source(images).digest() for images in (setup.data, setup.test) if images is not None]
     if path.is_file():
         try:
@@ -267,7 +285,8 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
     facts = {
         "data": setup.data if setup.test is None else f"{setup.data}, scored on {setup.test}",
         "clusters": f"{setup.num_clusters:,}",
-        "budget": budget_words(setup.minutes, setup.epochs),
+        **({} if setup.recipe is None else {"recipe": setup.recipe}),
+        "budget": budget_words(setup.minutes, setup.epochs, setup.steps),
         "defaults": "those of cdc and of scan on a frozen backbone were chosen by labels, on images of Fashion-MNIST, "
         "CIFAR-10 and CIFAR-100 (docs/log.md)",
         "scored": "the last state of each training; labels score and do nothing else. Mean (standard deviation) over "

@@ -144,9 +144,12 @@ def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], 
     return "\n".join(lines) + "\n"
 
 
-def budget_words(minutes: float | None, epochs: float | None) -> str:
-    """The budget in words."""
-    amount = f"{epochs:g} epochs" if minutes is None else format_seconds(60 * minutes)
+def budget_words(minutes: float | None, epochs: float | None, steps: int | None = None) -> str:
+    """The budget in words; one of the three is given."""
+    if minutes is not None:
+        amount = format_seconds(60 * minutes)
+    else:
+        amount = f"{steps:,} steps" if epochs is None else f"{epochs:,g} epochs"
     return (
         f"{amount} of training for each method and seed, all stages together; features of a frozen backbone (computed "
         "once for each seed and set of views), neighbours, new heads at the end, the last K-means and scoring are not "
