@@ -208,6 +208,8 @@ def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
     (run,) = summary["runs"]
     assert run["status"] == "done"
     assert "refused: no image" in run["warnings"][0]
+    assert "self-labelling was refused for 1 of 1 seeds" in summary["rows"][0]["about"]
+    assert "of center (anchor_weight, warmup)" in summary["facts"]["defaults"]
     assert run["epochs"] == 0.75  # three of four steps
 
 

@@ -287,8 +287,8 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
         "clusters": f"{setup.num_clusters:,}",
         **({} if setup.recipe is None else {"recipe": setup.recipe}),
         "budget": budget_words(setup.minutes, setup.epochs, setup.steps),
-        "defaults": "those of cdc and of scan on a frozen backbone were chosen by labels, on images of Fashion-MNIST, "
-        "CIFAR-10 and CIFAR-100 (docs/log.md)",
+        "defaults": "those of cdc, of center (anchor_weight, warmup) and of scan on a frozen backbone were chosen by "
+        "labels, on images of Fashion-MNIST, CIFAR-10 and CIFAR-100 (docs/log.md)",
         "scored": "the last state of each training; labels score and do nothing else. Mean (standard deviation) over "
         "the seeds that are done",
     }

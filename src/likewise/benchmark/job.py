@@ -180,6 +180,7 @@ def _trained(job: Job) -> dict[str, Any]:
         "num_images": evaluation["num_images"],
         "num_classes": evaluation["num_classes"],
         "track": last["track"],
+        "refused": bool(refused),
         "helped": "; ".join(dict.fromkeys(filter(None, map(_helped, runs)))),
         "seconds": seconds,
         "images_per_second": images / busy if busy else None,
