@@ -300,7 +300,37 @@ def test_a_queue_does_not_hold_most_of_the_images(
 
 def test_frames_without_a_queue_have_none() -> None:
     for method in ("cdc", "simclr", "center"):
-        assert "queue_size" not in with_budget(decided(32, **{"method.name": method}), 5_000).method.settings
+        settings = with_budget(decided(32, **{"method.name": method}), 5_000).method.settings
+        assert not {"queue_size", "norm_groups"} & settings.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "processes", "expected"),
+    [
+        ({}, 1, 8),
+        ({"model.frozen": True}, 1, 8),
+        ({"training.batch_size": 16}, 1, 8),
+        ({"training.batch_size": 15}, 1, 1),
+        ({"training.batch_size": 32}, 4, 1),
+        ({"method.settings.norm_groups": 1}, 1, 1),
+        ({"method.settings.norm_groups": 3}, 1, 3),
+    ],
+)
+@pytest.mark.parametrize("method", [{"method.name": "moco-v2"}, {"method.settings.frame": "moco-v2"}])
+def test_batch_norm_sees_eight_groups_where_the_batch_allows_it(
+    given: dict[str, Any], processes: int, expected: int, method: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("likewise.defaults", "likewise.methods.frames"):
+        monkeypatch.setattr(f"{module}.world_size", lambda: processes)
+    recipe = with_budget(decided(32, **method, **given), 5_000)
+    assert recipe.method.settings["norm_groups"] == expected
+
+
+@pytest.mark.parametrize(("method", "temperature"), [("simclr", 0.5), ("moco-v2", 0.2)])
+def test_each_frame_alone_has_its_own_temperature(method: str, temperature: float) -> None:
+    assert decided(32, **{"method.name": method}).method.settings == {"temperature": temperature}
+    given = {"method.name": method, "method.settings.temperature": 0.1}
+    assert decided(32, **given).method.settings == {"temperature": 0.1}
 
 
 def test_two_views_need_two_cached_views_or_neighbours() -> None:

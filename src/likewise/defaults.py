@@ -18,7 +18,6 @@ SCRATCH_MINUTES = 10.0
 FROZEN_STEPS = 500  # at least; more of them overfit small sets
 FROZEN_EPOCHS = 5  # at least, which is more than that in large sets
 FROZEN_NEIGHBORS = 20  # at most
-QUEUE_PART = 4  # a queue that is chosen unasked holds at most the images over this
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,9 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
             setattr(training, name, value)
     if training.batch_size == 0:
         training.batch_size = fair_batch(num_images, clusters)
-    method = METHODS[recipe.method.name][0]
-    if recipe.method.settings.get("frame", getattr(method.Config(), "frame", "")) == "moco-v2":
-        _fit_moco(recipe, num_images)
+    method, given = METHODS[recipe.method.name][0], recipe.method.settings
+    recipe.method.settings = method.suggest_sizes(num_images, training.batch_size, given) | given
+    _check_groups(recipe)
     if training.neighbors is None:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors
@@ -131,8 +130,7 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
             "neighbours as positives need features that mean something: start from a run (--from RUN), "
             "or use a frozen backbone."
         )
-    on_features = recipe.model.frozen or method.renews(recipe.method.settings)
-    several = on_features and not (recipe.stage.name or method.concludes)
+    several = method.takes_heads(bool(recipe.model.frozen), recipe.method.settings) and not recipe.stage.name
     if training.heads is None:
         training.heads = method.heads if several else 1
     if (training.heads or 1) > 1 and not several:
@@ -151,14 +149,12 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     return recipe
 
 
-def _fit_moco(recipe: Recipe, num_images: int) -> None:
-    """Decide how long a queue is that nobody has set, and make sure that groups of batch norm are large enough."""
-    config, settings, batch = METHODS[recipe.method.name][0].Config, recipe.method.settings, recipe.training.batch_size
-    if "queue_size" in config.model_fields.keys() - settings.keys():
-        # in a queue of most of the images, an image meets its own older keys as negatives
-        settings["queue_size"] = min(config().queue_size, max(num_images // QUEUE_PART, batch))
-    groups, share = settings.get("norm_groups", 1), batch // world_size()
-    if isinstance(groups, int) and 2 * groups > share:
+def _check_groups(recipe: Recipe) -> None:
+    """Make sure that the groups of the MoCo v2 frame are large enough for batch norm."""
+    settings, share = recipe.method.settings, recipe.training.batch_size // world_size()
+    groups = settings.get("norm_groups", 1)
+    moco = settings.get("frame", getattr(METHODS[recipe.method.name][0].Config(), "frame", "")) == "moco-v2"
+    if moco and isinstance(groups, int) and 2 * groups > share:
         raise InputError(
             f"{groups} groups of {share} images leave batch norm fewer than two each; choose a larger batch, "
             f"or method.settings.norm_groups={max(share // 2, 1)} or less."

@@ -1,6 +1,7 @@
 """Recipes by name, and changes to them."""
 
 import tomllib
+from copy import deepcopy
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
 _LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
-_NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile", "heads"}
+_NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile"}
 
 
 def recipe_files() -> dict[str, Path]:
@@ -28,11 +29,13 @@ def describe_recipe(path: Path) -> str:
     return first.lstrip("# ").strip()
 
 
-def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], start: Path | None = None) -> Recipe:
+def make_recipe(
+    origin: str | dict[str, Any] | None, given: dict[str, Any], settings: list[str], start: Path | None = None
+) -> Recipe:
     """A recipe from a starting point and changes.
 
     Args:
-        origin: A name, a TOML file, or None for the defaults.
+        origin: A name, a TOML file, tables from `recipe_tables`, or None for the defaults.
         given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them.
         settings: The same as text, such as `["training.seed=1"]`; they come last.
         start: A finished run to go on from: what is not said otherwise is as in its recipe, but for its length.
@@ -44,7 +47,7 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], 
         >>> make_recipe(None, {"method.num_clusters": 5}, ["training.seed=3"]).training.seed
         3
     """
-    tables = _start(origin)
+    tables = deepcopy(origin) if isinstance(origin, dict) else recipe_tables(origin)
     if isinstance(given.get("views"), str):
         # a set of views says what they look like, not how large they are
         size = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
@@ -71,7 +74,15 @@ def make_recipe(origin: str | None, given: dict[str, Any], settings: list[str], 
     return Recipe.parse(tables)
 
 
-def _start(origin: str | None) -> dict[str, Any]:
+def recipe_tables(origin: str | None) -> dict[str, Any]:
+    """What a recipe says, as nested tables; empty for None.
+
+    Args:
+        origin: A name or a TOML file.
+
+    Raises:
+        InputError: If there is no such recipe, or it is not one.
+    """
     if origin is None:
         return {}
     known = recipe_files()
@@ -85,11 +96,13 @@ def _start(origin: str | None) -> dict[str, Any]:
 def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
-    Not its length and what followed from it, nor its number of heads. Another method has settings and an optimiser of
-    its own, and a stage, or a backbone that is now frozen or no longer, views as well. So has what comes after a stage.
+    Not its length, batch and what followed from them, nor a number of heads that nobody chose. Another method has
+    settings and an optimiser of its own, and a stage, or a backbone that is now frozen or no longer, views as well. So
+    has what comes after a stage.
     """
     run = RunDirectory(start).require_complete()
     before = Recipe.read(run.recipe_file)
+    sizes, heads = _unasked(before)
     tables = before.model_dump(mode="json", exclude_none=True, exclude={"version", "stage"})
     kept, method, frozen = tables["training"].keys() - _NOT_CARRIED, tables["method"], tables["model"]["frozen"]
     another = "name" in asked.method.model_fields_set and asked.method.name != method["name"]
@@ -106,10 +119,27 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
         method["settings"] = _without_suggestions(before)
     if regrouped:
         kept -= {"neighbors"}  # which are at most a part of a fair cluster
-    method.get("settings", {}).pop("queue_size", None)  # a part of the images, which may be others now
+    if before.training.heads == heads:
+        kept -= {"heads"}
+    if "settings" in method:
+        # images, batch and processes may be others now
+        method["settings"] = {name: value for name, value in method["settings"].items() if sizes.get(name) != value}
     tables["training"] = {name: tables["training"][name] for name in kept & tables["training"].keys()}
     tables["model"]["start"] = str(run.path.absolute())  # a resume may be started from elsewhere
     return tables
+
+
+def _unasked(recipe: Recipe) -> tuple[dict[str, Any], int | None]:
+    """What a run would have taken if nobody had said it: settings that follow from its images and batch, and heads."""
+    from likewise.methods import METHODS
+
+    choice, frozen = recipe.method, bool(recipe.model.frozen)
+    if choice.name not in METHODS:
+        return {}, recipe.training.heads
+    method = METHODS[choice.name][0]
+    sizes = method.suggest_sizes(recipe.data.num_images, recipe.training.batch_size, choice.settings)
+    several = method.takes_heads(frozen, choice.settings) and not recipe.stage.name
+    return sizes, method.heads if several else 1
 
 
 def _without_suggestions(recipe: Recipe) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from likewise.benchmark import clustering, job
 from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
-from likewise.benchmark.job import STOPPED, Job, Setup, pinned, stage_recipe
+from likewise.benchmark.job import STOPPED, Job, stage_recipe
+from likewise.benchmark.setup import Setup, decided
 from likewise.benchmark.snapshots import Snapshots
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
@@ -143,6 +144,19 @@ def test_a_job_survives_its_way_to_the_process(tmp_path: Path, images: Path) -> 
         ({"num_clusters": 1}, "cdc", "at least 2"),
         ({"settings": ("training.steps=3",)}, "cdc", "options of their own"),
         ({"settings": ("method.settings.epsilon=0.1",)}, "cdc,simclr", "epsilon"),
+        ({"settings": ("method.settings.assignment_temperature=abc",)}, "cdc", "assignment_temperature = 'abc'"),
+        ({"settings": ("method.settings.instance_weight=abc",)}, "kmeans-pixels,center", "instance_weight = 'abc'"),
+        ({"settings": ("cdc:method.settings.assignment_temperature=[1]",)}, "simclr,cdc", "assignment_temperature ="),
+        ({"settings": ("cdc:method.settings.frame=[]",)}, "cdc", "frame ="),
+        ({"settings": ("training={steps=3}",)}, "cdc", "one at a time, such as --set training.weight_decay=1e-4"),
+        ({"settings": ("cdc:model={frozen=true}",)}, "cdc", "model is a section"),
+        ({"settings": ("method={name='simclr'}",)}, "cdc", "such as --set cdc:method.settings"),
+        ({"settings": ("method.settings={}",)}, "cdc", "method.settings is a section"),
+        ({"settings": ("cdc:views.blur=0.5",)}, "cdc,simclr", "for all rows; give --set views.blur=0.5"),
+        ({"settings": ("scan:training.momentum=0.5",)}, "cdc,simclr", "trains scan, they train cdc, simclr; leave"),
+        ({"settings": ("scan:training.momentum=0.5",)}, "kmeans-pixels", "they train nothing"),
+        ({"settings": ("training.seed=1",)}, "cdc", "--epochs, --seeds, -k"),
+        ({"settings": ("stage.name=self-label",)}, "cdc", "choose them by --methods"),
         ({}, "cdc+self-label+x", "unknown"),
     ],
 )
@@ -194,13 +208,15 @@ def test_where_self_labelling_is_refused_the_run_before_it_is_scored(
     (run,) = summary["runs"]
     assert run["status"] == "done"
     assert "refused: no image" in run["warnings"][0]
+    assert "self-labelling was refused for 1 of 1 seeds" in summary["rows"][0]["about"]
+    assert "of center (anchor_weight, warmup)" in summary["facts"]["defaults"]
     assert run["epochs"] == 0.75  # three of four steps
 
 
 def test_rows_are_told_as_what_they_are(
     images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = job.decided(setup_of(images))
+    recipe = decided(setup_of(images), "cdc")
 
     def fitting(names: list[Entry], **changes: object) -> dict[str, Entry]:
         return {entry.name: entry for entry in clustering._fitting(names, setup_of(images, **changes))}
@@ -208,16 +224,20 @@ def test_rows_are_told_as_what_they_are(
     own = ablations_named("cdc", "full,new-heads,one-head,no-neighbors")
     assert list(fitting(own)) == ["full", "new-heads"]
     assert "left out" in capsys.readouterr().err
-    assert list(fitting(own, settings=(*QUICK, "method.settings.frame=moco-v2"))) == ["full"]
+    moco = (*QUICK, "method.settings.frame=moco-v2")
+    assert list(fitting(own[:2], settings=moco)) == ["full"]
+    assert "only a training in the in-batch frame ends with new heads: new-heads" in capsys.readouterr().err
+    with pytest.raises(InputError, match="left to compare: new-heads, since only a training in the in-batch"):
+        fitting(own[1:2], settings=moco)
+    with pytest.raises(InputError, match="one-head, since only a frozen backbone"):
+        fitting(own[2:])
     assert fitting(own)["full"].published == ""  # these are other images than the paper's
     frozen = (*QUICK, "model.frozen=true", "model.weights=none", "model.backbone=resnet9")
     assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]
-    with pytest.raises(InputError, match="nothing is left"):
-        fitting(own[2:])
     bound = entries_named("supervised")
     assert "very images" in fitting(bound)["supervised"].about
     assert "very images" not in fitting(bound, test=str(images))["supervised"].about
-    monkeypatch.setattr(clustering, "decided", lambda setup: recipe)  # without its images
+    monkeypatch.setattr(clustering, "decided", lambda setup, method: recipe)  # without its images
     for clusters, published in ((10, ".830"), (9, "")):
         row = fitting(own, data="cifar10:test", num_clusters=clusters)["full"]
         assert row.published == published
@@ -238,8 +258,8 @@ def test_the_upper_bound_needs_labels_of_what_it_trains_on(images: Path, tmp_pat
 
 @pytest.mark.parametrize("test", [False, True])
 def test_ablations_have_a_linear_probe(images: Path, tmp_path: Path, in_this_process: list[str], test: bool) -> None:
-    setup = pinned(setup_of(images, test=str(images) if test else None), "cdc")
-    summary = benchmark("Small", setup, ablations_named("cdc", "full"), 1, tmp_path / "out")
+    setup = setup_of(images, test=str(images) if test else None)
+    summary = benchmark("Small", setup, ablations_named("cdc", "full"), 1, tmp_path / "out", pin="cdc")
     (run,) = summary["runs"]
     assert run["status"] == "done"
     assert 0.5 < run["linear"] <= 1
@@ -273,6 +293,41 @@ def test_the_commands(images: Path, tmp_path: Path, in_this_process: list[str]) 
     assert in_this_process == ["kmeans-pixels/0", "no-anchor/0"]
     both = run("clustering", "--minutes", "1", "-o", str(tmp_path / "three"))
     assert isinstance(both.exception, InputError)
+    for setting in ("method.settings.assignment_temperature=abc", "method=5", "training.minutes=3"):
+        wrong = run("ablation", "--set", setting, "-o", str(tmp_path / "three"))
+        assert isinstance(wrong.exception, InputError)
+        assert setting.partition("=")[0].rpartition(".")[2] in str(wrong.exception)
+
+
+def test_the_commands_with_a_recipe(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    recipe = tmp_path / "mine.toml"
+    text = (
+        "[data]\nimage_size = 16\n[method]\nnum_clusters = 2\n"
+        "settings = {assignment_temperature = 0.1, epsilon = 0.05}\n"
+        "[training]\nsteps = 4\nbatch_size = 16\nprecision = 'fp32'\n"
+    )
+    recipe.write_text(text)
+    common = ["--recipe", str(recipe), "--data", str(images), "--labels", "source", "--seeds", "1"]
+
+    def run(*words: str) -> Any:
+        return CliRunner().invoke(app, [*words, *common])
+
+    out = tmp_path / "out"
+    done = run("ablation", "--switches", "hard-assignments,full", "-o", str(out))
+    assert done.exit_code == 0, done.output
+    assert in_this_process == ["full/0"], "the other one is the same under this recipe"
+    facts = json.loads((out / "results.json").read_text())["facts"]
+    assert (facts["recipe"], facts["clusters"]) == (str(recipe), "2")
+    assert facts["budget"].startswith("4 steps of training")
+    assert json.loads((out / "benchmark.json").read_text())["recipe"] == str(recipe)
+    recipe.write_text(text.replace("steps = 4", "steps = 4\nmomentum = 0.5"))
+    changed = run("ablation", "--switches", "full", "-o", str(out))
+    assert "other settings (recipe_tables)" in str(changed.exception)
+    done = run("clustering", "--methods", "kmeans-pixels,simclr", "--epochs", "1", "-o", str(tmp_path / "two"))
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "two" / "results.json").read_text())["setup"]["steps"] is None
+    recipe.write_text(text.replace("num_clusters = 2", ""))
+    assert "how many groups" in str(run("ablation", "-o", str(out)).exception)
 
 
 @pytest.mark.parametrize(

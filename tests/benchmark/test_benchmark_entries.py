@@ -1,11 +1,15 @@
 """What can be compared: names, shares and settings."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from likewise.assembly import method_config
 from likewise.benchmark.entries import ABLATIONS, ENTRIES, ablations_named, entries_named, entry_named
-from likewise.benchmark.job import Job, Setup, pinned, stage_recipe
+from likewise.benchmark.job import Job, stage_recipe
+from likewise.benchmark.setup import Setup, pinned
+from likewise.config import Recipe
 from likewise.data import open_source
 from likewise.defaults import with_model
 from likewise.errors import InputError
@@ -74,6 +78,57 @@ def test_from_scratch_an_ablation_is_of_the_head_that_was_trained():
             heads = make_recipe(None, {}, list(stage.settings)).training.heads
             assert heads == (5 if entry.name == "new-heads" else 1)
     assert not any("heads" in setting for setting in ABLATIONS["cdc"]["full"].on(frozen=True).stages[0].settings)
+
+
+def recipes(setup: Setup, names: str, folder: Path) -> dict[str, Recipe]:
+    """The recipe of every training of the rows, by row and number of the stage."""
+    return {
+        f"{entry.name} {number}": stage_recipe(Job(setup, entry, 0, folder), stage, folder if number else None)
+        for entry in entries_named(names)
+        for number, stage in enumerate(entry.stages)
+    }
+
+
+def test_rows_start_from_a_recipe(tmp_path):
+    setup = Setup("cifar10:train", "source", 10, epochs=1200, recipe="cdc-cifar10")
+    found = recipes(setup, "cdc,cdc+self-label,scan,simclr,supervised", tmp_path)
+    paper = make_recipe("cdc-cifar10", {}, [])
+    assert found["cdc 0"] == paper
+    assert found["simclr 0"].method.settings == found["supervised 0"].method.settings == {}
+    lengths = {name: recipe.training.epochs for name, recipe in found.items()}
+    whole = dict.fromkeys(("cdc 0", "simclr 0", "supervised 0"), 1200)
+    parts = {"cdc+self-label 0": 960, "cdc+self-label 1": 240, "scan 0": 840, "scan 1": 360}
+    assert lengths == pytest.approx(whole | parts)
+    for name, recipe in found.items():
+        assert (recipe.model.backbone, recipe.training.batch_size) == ("resnet18", 512)
+        own = name in ("scan 1", "cdc+self-label 1")
+        assert recipe.training.optimizer == ("adamw" if own else "sgd")
+        assert recipe.training.learning_rate == paper.training.learning_rate or own
+        assert recipe.views.model_fields_set == (set() if name == "cdc+self-label 1" else {"blur"})
+
+
+def test_what_a_recipe_says_of_its_method_is_not_for_others(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        "[method]\nname = 'scan'\nsettings = {entropy_weight = 3}\n[training]\nneighbors = 7\nheads = 2\nsteps = 10\n"
+    )
+    setup = Setup("photos", "folders", 10, steps=10, recipe=str(path))
+    found = recipes(setup, "scan,cdc,scan+self-label", tmp_path)
+    settings = {name: recipe.method.settings for name, recipe in found.items()}
+    own = {"entropy_weight": 3}
+    assert settings == {"scan 0": {}, "scan 1": own, "cdc 0": {}, "scan+self-label 0": {}, "scan+self-label 1": own,
+                        "scan+self-label 2": own}  # fmt: skip
+    has = {name: (recipe.training.neighbors, recipe.training.heads) for name, recipe in found.items()}
+    assert has["scan 1"] == (7, 2)
+    assert has["cdc 0"] == has["scan 0"] == (None, None)
+    assert has["scan+self-label 2"] == (0, None)
+    assert [recipe.training.steps for recipe in found.values()] == [7, 3, 10, 6, 2, 2]
+    for name, text in (("cdc-self-label", ""), (str(path), "[model]\nstart = 'run'\n")):
+        path.write_text(text)
+        with pytest.raises(InputError, match="goes on from a finished run"):
+            recipes(Setup("photos", "folders", 10, recipe=name), "cdc", tmp_path)
+    with pytest.raises(InputError, match="Did you mean 'cdc-cifar10'"):
+        recipes(Setup("photos", "folders", 10, recipe="cdc-cifar"), "cdc", tmp_path)
 
 
 @pytest.mark.parametrize(("method", "entry"), EVERY_ABLATION, ids=lambda value: getattr(value, "name", value))

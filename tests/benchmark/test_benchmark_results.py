@@ -71,6 +71,15 @@ def test_a_row_says_what_helped_it():
     assert "* cdc: CDC; the best of 5 heads\n" in document("T", {}, [row], False)
 
 
+def test_a_row_says_how_many_of_its_seeds_are_of_the_run_before():
+    results = [done(0, 0.5, refused=True), done(1, 0.7, refused=False), done(2, 0.6), failed(3)]
+    (row,) = summarise([ENTRY], results, 4)
+    assert row["about"] == "CDC; self-labelling was refused for 1 of 3 seeds, and the run before it is scored"
+    assert row["acc"]["mean"] == pytest.approx(0.6)
+    (row,) = summarise([ENTRY], results[1:], 4)
+    assert row["about"] == "CDC"
+
+
 def test_the_chart_is_svg_with_a_line_a_method():
     curve = [{"seconds": float(place), "acc": 0.1 * place} for place in range(1, 6)]
     late = [{"seconds": 3.0, "acc": 0.4}]

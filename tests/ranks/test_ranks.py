@@ -17,13 +17,14 @@ from likewise.ranks import agreed, gather, rank, world_size
 
 BATCH = 12
 FRAMES = ["in-batch", "moco-v2", "moco-v3"]
-OTHERS = ["simclr", "moco-v2 alone", "scan", "center", "supervised", "self-label", "best-of"]
+GROUPED = "moco-v2 in groups"  # keys are dealt out within each process, and come back in the order of the batch
+OTHERS = [GROUPED, "simclr", "moco-v2 alone", "scan", "center", "supervised", "self-label", "best-of"]
 SMALL = {"hidden_dim": 16, "instance_dim": 8, "projection_dim": 8, "queue_size": 30, "reseed": True}
 
 
-def _cdc(frame: str, seed: int = 0) -> CDC:
+def _cdc(frame: str, seed: int = 0, groups: int = 1) -> CDC:
     torch.manual_seed(seed)
-    config = CDCConfig(frame=frame, hidden_dim=16, instance_dim=8, queue_size=30)  # type: ignore[arg-type]
+    config = CDCConfig(frame=frame, hidden_dim=16, instance_dim=8, queue_size=30, norm_groups=groups)  # type: ignore[arg-type]
     return CDC(nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.Tanh()), 12, 3, config)
 
 
@@ -35,6 +36,8 @@ def _method(name: str) -> Method:
 def _trainable(name: str) -> Method:
     if name in FRAMES:
         return _cdc(name)
+    if name == GROUPED:
+        return _cdc("moco-v2", groups=3)
     if name == "self-label":
         return SelfLabel(_cdc("in-batch"), SelfLabelConfig(threshold=0.4))
     if name == "best-of":

@@ -277,6 +277,44 @@ class TestRecipe:
         assert fewer["epsilon"] == 0.3
         assert fewer["hidden_dim"] == 64
 
+    @pytest.mark.parametrize(
+        ("changes", "carried"),
+        [
+            # as they are chosen for 240 images in batches of 60
+            ({"queue_size": 60, "norm_groups": 8}, {}),
+            ({"queue_size": 65536, "norm_groups": 8}, {"queue_size": 65536}),
+            ({"queue_size": 60, "norm_groups": 1}, {"norm_groups": 1}),
+        ],
+    )
+    def test_a_queue_carries_over_where_it_was_set(
+        self, changes: dict[str, int], carried: dict[str, int], start: RunDirectory, tmp_path: Path
+    ) -> None:
+        old = RunDirectory(shutil.copytree(start.path, tmp_path / "old"))
+        recipe = Recipe.read(old.recipe_file)
+        assert (recipe.data.num_images, recipe.training.batch_size) == (240, 60)
+        recipe.training.heads = 1
+        recipe.method.settings = recipe.method.settings | {"frame": "moco-v2"} | changes
+        old.recipe_file.write_text(recipe.to_toml())
+        for given in ({}, {"model.frozen": True}, {"stage.name": "self-label"}):
+            made = make_recipe(None, given, [], old.path)
+            found = {name: made.method.settings[name] for name in changes.keys() & made.method.settings.keys()}
+            assert found == carried
+            assert made.training.heads is None  # one is all that this frame has
+        assert make_recipe(None, {"method.settings.queue_size": 9}, [], old.path).method.settings["queue_size"] == 9
+
+    @pytest.mark.parametrize(("heads", "carried"), [(1, 1), (3, 3), (5, None)])
+    def test_heads_carry_over_where_they_were_set(
+        self, heads: int, carried: int | None, start: RunDirectory, tmp_path: Path
+    ) -> None:
+        old = RunDirectory(shutil.copytree(start.path, tmp_path / "old"))
+        recipe = Recipe.read(old.recipe_file)
+        recipe.training.heads = heads
+        old.recipe_file.write_text(recipe.to_toml())
+        assert make_recipe(None, {}, [], old.path).training.heads == carried
+        assert make_recipe(None, {"training.heads": 2}, [], old.path).training.heads == 2
+        for given in ({"model.frozen": True}, {"method.name": "scan"}, {"stage.name": "self-label"}):
+            assert make_recipe(None, given, [], old.path).training.heads is None
+
     def test_a_run_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no run in"):
             make_recipe(None, {}, [], tmp_path / "nowhere")

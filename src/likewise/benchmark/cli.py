@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from likewise.benchmark.entries import Entry
-    from likewise.benchmark.job import Setup
+    from likewise.benchmark.setup import Setup
 
 app = typer.Typer(
     name="benchmark",
@@ -24,9 +24,21 @@ DataOption = Annotated[str, typer.Option("--data", metavar="PATH", help="Images,
 LabelsOption = Annotated[
     str, typer.Option(help="folders, source (labels in the array or set), or a CSV of image,label.")
 ]
-ClustersOption = Annotated[int, typer.Option("-k", "--clusters", help="How many groups to find.")]
+ClustersOption = Annotated[
+    int | None, typer.Option("-k", "--clusters", help="How many groups to find (default: as many as the recipe).")
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPE",
+        help="What all trainings start from: a name of `likewise list recipes`, or a .toml file. Its network, views, "
+        "optimiser, batch and length hold for all of them, the settings of its method for that method.",
+    ),
+]
 TestOption = Annotated[str | None, typer.Option(help="Score these images instead (protocol split).")]
-MinutesOption = Annotated[float | None, typer.Option(help="Training of each method and seed (default: 5).")]
+MinutesOption = Annotated[
+    float | None, typer.Option(help="Training of each method and seed (default: as the recipe, or 5).")
+]
 EpochsOption = Annotated[float | None, typer.Option(help="A budget in passes over the images instead.")]
 SeedsOption = Annotated[int, typer.Option(help="How often each is trained, with the seeds 0, 1, ...")]
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for runs and results.")]
@@ -48,7 +60,7 @@ SetOption = Annotated[
 def clustering(
     data: DataOption,
     labels: LabelsOption,
-    clusters: ClustersOption,
+    clusters: ClustersOption = None,
     methods: Annotated[
         str,
         typer.Option(
@@ -56,6 +68,7 @@ def clustering(
             "supervised. Those that train without labels may end with +self-label."
         ),
     ] = "kmeans-pixels,simclr,scan,cdc",
+    recipe: RecipeOption = None,
     test: TestOption = None,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
@@ -70,11 +83,13 @@ def clustering(
 
     Example: `likewise benchmark clustering --data photos --labels folders -k 10 --methods cdc,simclr -o compared`
 
+    As a paper trained: `likewise benchmark clustering --recipe cdc-cifar10 --data cifar10:train --labels source`
+
     Interrupted? The same command goes on with what is left.
     """
     from likewise.benchmark.entries import entries_named
 
-    setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
+    setup = _setup(data, labels, clusters, recipe, test, minutes, epochs, backbone, weights, batch_size, setting)
     _compare("Clustering methods", setup, entries_named(methods), seeds, out)
 
 
@@ -82,9 +97,10 @@ def clustering(
 def ablation(
     data: DataOption,
     labels: LabelsOption,
-    clusters: ClustersOption,
+    clusters: ClustersOption = None,
     method: Annotated[str, typer.Option(help="Of which method: cdc or center.")] = "cdc",
     switches: Annotated[str | None, typer.Option(help="Which, with commas (default: all).")] = None,
+    recipe: RecipeOption = None,
     test: TestOption = None,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
@@ -98,19 +114,21 @@ def ablation(
     """A method without one of its parts, or with another setting, at a time; CDC beside the figures of its paper.
 
     Example: `likewise benchmark ablation --data photos --labels folders -k 10 --minutes 10 -o ablation`
+
+    As a paper trained: `likewise benchmark ablation --recipe cdc-cifar10 --data cifar10:train --labels source`
     """
     from likewise.benchmark.entries import ablations_named
-    from likewise.benchmark.job import pinned
 
-    setup = _setup(data, labels, clusters, test, minutes, epochs, backbone, weights, batch_size, setting)
+    setup = _setup(data, labels, clusters, recipe, test, minutes, epochs, backbone, weights, batch_size, setting)
     entries = ablations_named(method, switches)
-    _compare(f"Ablations of {method}", pinned(setup, method), entries, seeds, out)
+    _compare(f"Ablations of {method}", setup, entries, seeds, out, pin=method)
 
 
 def _setup(
     data: str,
     labels: str,
-    clusters: int,
+    clusters: int | None,
+    recipe: str | None,
     test: str | None,
     minutes: float | None,
     epochs: float | None,
@@ -119,10 +137,21 @@ def _setup(
     batch_size: int | None,
     setting: list[str] | None,
 ) -> "Setup":
-    from likewise.benchmark.job import Setup
+    from likewise.benchmark.setup import Setup
+    from likewise.recipe_book import make_recipe
 
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs both say how long to train; give one of them.")
+    base, steps = make_recipe(recipe, {}, []), None
+    if clusters is None:
+        if "num_clusters" not in base.method.model_fields_set:
+            raise InputError("how many groups? Give -k, such as -k 10.")
+        clusters = base.method.num_clusters
+    if minutes is None and epochs is None:
+        minutes, epochs = base.training.minutes, base.training.epochs
+    if minutes is None and epochs is None:
+        steps = base.training.steps
+        minutes = 5.0 if steps is None else None
     changes: dict[str, Any] = {
         "model.backbone": backbone,
         "model.weights": weights,
@@ -133,15 +162,17 @@ def _setup(
         labels=labels,
         num_clusters=clusters,
         test=test,
-        minutes=5.0 if minutes is None and epochs is None else minutes,
+        minutes=minutes,
         epochs=epochs,
+        steps=steps,
+        recipe=recipe,
         given={name: value for name, value in changes.items() if value is not None},
         settings=tuple(setting or ()),
     )
 
 
-def _compare(title: str, setup: "Setup", entries: "Sequence[Entry]", seeds: int, out: Path) -> None:
+def _compare(title: str, setup: "Setup", entries: "Sequence[Entry]", seeds: int, out: Path, pin: str = "") -> None:
     from likewise.benchmark.clustering import benchmark
 
-    summary = benchmark(title, setup, entries, seeds, out)
+    summary = benchmark(title, setup, entries, seeds, out, pin)
     typer.echo(f"{summary['table']}\n\nresults: {out / 'results.md'}")

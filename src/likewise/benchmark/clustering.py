@@ -13,23 +13,37 @@ from typing import Any
 
 from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
-from likewise.benchmark.entries import NEW_HEADS, SUPERVISED, Entry
-from likewise.benchmark.job import STOPPED, Job, Setup, check, decided, owner_and_setting
+from likewise.benchmark.entries import FULL, NEW_HEADS, SUPERVISED, Entry
+from likewise.benchmark.job import STOPPED, Job, check, stage_recipe
 from likewise.benchmark.results import budget_words, document, summarise, table
+from likewise.benchmark.setup import Setup, decided, owner_and_setting, pinned
 from likewise.data import open_source
 from likewise.errors import InputError, RunError, unknown_name
 from likewise.methods import CDC, METHODS
 from likewise.progress import format_seconds, say
 from likewise.ranks import world_size
+from likewise.recipe_book import recipe_tables
 from likewise.runs.files import write_json, write_text
 from likewise.runs.lock import LOCK, held
 
 FINISHED = {"done", "diverged"}  # a divergence is a result; what failed otherwise is tried again
 _LENGTHS = ("training.minutes", "training.epochs", "training.steps", "training.seed", "method.num_clusters")
 _CHAIN = ("method.name", "model.start", "stage.name")
+_SECTIONS = {  # whose parts are set one at a time, and how
+    "data": "data.image_size=64",
+    "views": "views.blur=0",
+    "model": "model.frozen=true",
+    "method": "cdc:method.settings.frame=moco-v2",
+    "method.settings": "cdc:method.settings.frame=moco-v2",
+    "stage": "stage.settings.threshold=0.9",
+    "stage.settings": "stage.settings.threshold=0.9",
+    "training": "training.weight_decay=1e-4",
+}
 
 
-def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path) -> dict[str, Any]:
+def benchmark(
+    title: str, setup: Setup, entries: Sequence[Entry], seeds: int, out: Path, pin: str = ""
+) -> dict[str, Any]:
     """Compare entries under one setup. What an earlier call has finished is kept, and what it left is gone on with.
 
     Args:
@@ -38,6 +52,7 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
         entries: The rows.
         seeds: Of each, counted from 0.
         out: Folder for the runs and the results.
+        pin: A method, all of whose settings are named for every row, see `pinned`.
 
     Returns:
         What stands in results.json.
@@ -48,19 +63,13 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     """
     if seeds < 1:
         raise InputError(f"{seeds} seeds: there must be one at least; give --seeds 3.")
-    for setting in setup.settings:
-        owner, own = owner_and_setting(setting)
-        if owner and owner not in METHODS:
-            raise unknown_name(f"method in --set {setting}", owner, METHODS)
-        if owner and own.startswith(("model.", "data.")):
-            raise InputError(f"--set {setting}: images and network are the same for all rows.")
-        if own.partition("=")[0] in _LENGTHS:
-            raise InputError(f"--set {setting}: budget, seeds and clusters have options of their own here.")
-        if own.partition("=")[0] in _CHAIN:
-            raise InputError(f"--set {setting}: what is trained from what is decided by --methods here.")
+    _check_settings(setup)
     if world_size() > 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         raise InputError("a comparison makes a process for each run; start it without torchrun.")
+    if pin:
+        setup = pinned(setup, pin)
     entries = _fitting(entries, setup)
+    _check_owners(setup, entries)
     jobs = [
         Job(setup, entry, seed, out.resolve() / entry.name / f"seed-{seed}")
         for seed in range(seeds)
@@ -80,17 +89,56 @@ def benchmark(title: str, setup: Setup, entries: Sequence[Entry], seeds: int, ou
     return summary
 
 
+def _check_settings(setup: Setup) -> None:
+    """Make sure that no setting says what an option decides, or takes from a row what all of them share."""
+    for setting in setup.settings:
+        owner, own = owner_and_setting(setting)
+        name = own.partition("=")[0]
+        if owner and owner not in METHODS:
+            raise unknown_name(f"method in --set {setting}", owner, METHODS)
+        if name in _SECTIONS:  # as a whole, it could hold all that is refused below
+            raise InputError(
+                f"--set {setting}: {name} is a section; give its settings one at a time, such as "
+                f"--set {_SECTIONS[name]}."
+            )
+        if owner and own.startswith(("model.", "data.", "views.")):
+            raise InputError(f"--set {setting}: images, views and network are the same for all rows; give --set {own}.")
+        if name in _LENGTHS:
+            raise InputError(
+                f"--set {setting}: budget, seeds and clusters have options of their own here: --minutes or --epochs, "
+                "--seeds, -k."
+            )
+        if name in _CHAIN:
+            raise InputError(
+                f"--set {setting}: what is trained from what is decided by the rows here; choose them by --methods or "
+                "--switches."
+            )
+
+
+def _check_owners(setup: Setup, entries: Sequence[Entry]) -> None:
+    """Make sure that a setting of one method is of one that is trained."""
+    trained = sorted({stage.method for entry in entries for stage in entry.stages})
+    for setting in setup.settings:
+        owner, _ = owner_and_setting(setting)
+        if owner and owner not in trained:
+            raise InputError(
+                f"--set {setting}: none of these rows trains {owner}, they train {', '.join(trained) or 'nothing'}; "
+                "leave the setting out, or choose a row that does."
+            )
+
+
 def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     """The entries as they are trained and shown under a setup."""
-    frozen = bool(decided(setup).model.frozen)
-    kind, other = ("frozen", "trained") if frozen else ("trained", "frozen")
-    fitting = [entry.on(frozen) for entry in entries if entry.only in (None, kind)]
-    if left := ", ".join(entry.name for entry in entries if entry.only == other):
-        say(f"left out, since only a {other} backbone has what they switch off: {left}")
-    if not (frozen or CDC.renews(decided(setup).method.settings)):
-        fitting = [entry for entry in fitting if entry.name != NEW_HEADS]
+    methods = [stage.method for entry in entries for stage in entry.stages]
+    frozen = bool(methods) and bool(decided(setup, methods[0]).model.frozen)
+    why = {entry.name: _left_out(entry, frozen, setup) for entry in entries}
+    for reason in dict.fromkeys(filter(None, why.values())):
+        say(f"left out, since {reason}: {', '.join(name for name in why if why[name] == reason)}")
+    fitting = [entry.on(frozen) for entry in entries if not why[entry.name]]
+    fitting = _without_twins(fitting, setup)
     if not fitting:
-        raise InputError(f"nothing is left to compare; choose a backbone that is {other}.")
+        reasons = "; ".join(f"{name}, since {reason}" for name, reason in why.items())
+        raise InputError(f"nothing is left to compare: {reasons}. Choose other rows, or change what they miss.")
     if setup.data.partition(":")[0] != "cifar10" or setup.num_clusters != 10:
         fitting = [entry.unpublished() for entry in fitting]
     if setup.test is None:
@@ -101,10 +149,35 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     return fitting
 
 
+def _without_twins(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
+    """The entries without those that train what another one trains: what they change may be so in all rows."""
+    kept: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.name != FULL):
+        recipes = [stage_recipe(Job(setup, entry, 0, Path()), stage, None).to_toml() for stage in entry.stages]
+        key = "".join(recipes) or entry.name
+        if key in kept:
+            say(f"left out, since with these settings it is {kept[key].name}: {entry.name}")
+        else:
+            kept[key] = entry
+    return [entry for entry in entries if entry in kept.values()]
+
+
+def _left_out(entry: Entry, frozen: bool, setup: Setup) -> str:
+    """Why an entry would be no row of its own under a setup; empty where it is one."""
+    other = "trained" if frozen else "frozen"
+    if entry.only == other:
+        return f"only a {other} backbone has what they change"
+    if entry.name == NEW_HEADS and not CDC.renews(decided(setup, "cdc").method.settings):
+        return "only a training in the in-batch frame ends with new heads"
+    return ""
+
+
 def _claim(out: Path, setup: Setup) -> None:
     """Make sure that what lies in the folder was made under the same setup."""
     path, own = out / "benchmark.json", json.loads(json.dumps(asdict(setup)))
     own["version"] = __version__
+    if setup.recipe is not None:
+        own["recipe_tables"] = recipe_tables(setup.recipe)  # a file may say something else by now
     own["images"] = [open_source(images).digest() for images in (setup.data, setup.test) if images is not None]
     if path.is_file():
         try:
@@ -212,9 +285,10 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
     facts = {
         "data": setup.data if setup.test is None else f"{setup.data}, scored on {setup.test}",
         "clusters": f"{setup.num_clusters:,}",
-        "budget": budget_words(setup.minutes, setup.epochs),
-        "defaults": "those of cdc and of scan on a frozen backbone were chosen by labels, on images of Fashion-MNIST, "
-        "CIFAR-10 and CIFAR-100 (docs/log.md)",
+        **({} if setup.recipe is None else {"recipe": setup.recipe}),
+        "budget": budget_words(setup.minutes, setup.epochs, setup.steps),
+        "defaults": "those of cdc, of center (anchor_weight, warmup) and of scan on a frozen backbone were chosen by "
+        "labels, on images of Fashion-MNIST, CIFAR-10 and CIFAR-100 (docs/log.md)",
         "scored": "the last state of each training; labels score and do nothing else. Mean (standard deviation) over "
         "the seeds that are done",
     }

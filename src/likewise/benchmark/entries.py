@@ -10,6 +10,7 @@ from likewise.errors import InputError, unknown_name
 SELF_LABEL = "+self-label"
 SUPERVISED = "supervised"
 NEW_HEADS = "new-heads"
+FULL = "full"
 SELF_LABEL_SHARE = 0.2
 _METHOD = "method.name="
 Backbone = Literal["frozen", "trained"]
@@ -32,6 +33,11 @@ class Stage:
         """The method that is trained."""
         named = (setting.removeprefix(_METHOD) for setting in self.settings if setting.startswith(_METHOD))
         return next(named, "")
+
+    @property
+    def is_further(self) -> bool:
+        """Whether it trains a method further that has been trained, such as self-labelling."""
+        return any(setting.startswith("stage.name=") for setting in self.settings)
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def _center_ablation(name: str, about: str, *settings: str, only: Backbone | Non
 
 
 _CDC_ABLATIONS = (
-    _ablation("full", "CDC as it is, from scratch with one head from start to end", paper=(".830", ".888")),
+    _ablation(FULL, "CDC as it is, from scratch with one head from start to end", paper=(".830", ".888")),
     _ablation("no-equipartition", "targets are not balanced", "equipartition=false", paper=(".273", ".860")),
     _ablation("raw-logits", "z_c is not normalised", "unit_logits=false", paper=("diverged", "diverged")),
     _ablation("warm-assignments", "t2 = 1", "assignment_temperature=1.0", paper=(".711", ".880")),
@@ -144,7 +150,7 @@ _CDC_ABLATIONS = (
     _training_ablation("no-neighbors", "two views of one image, as in the paper", "training.neighbors=0", "frozen"),
 )
 _CENTER_ABLATIONS = (
-    _center_ablation("full", "cluster centres as they are"),
+    _center_ablation(FULL, "cluster centres as they are"),
     _center_ablation(
         "no-instance", "alpha = 0: no instance loss, and so centres from the start", "instance_weight=0", "warmup=0"
     ),

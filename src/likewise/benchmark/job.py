@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from likewise.analysis import linear_accuracy
 from likewise.assembly import image_store, method_config, stage_config
 from likewise.benchmark.entries import SUPERVISED, Entry, Stage
+from likewise.benchmark.setup import Setup, base_tables
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
@@ -33,48 +34,6 @@ from likewise.workflow import cluster
 STOPPED = 130  # exit status of a job that the user stopped
 SCORES = ("acc", "nmi", "ari", "ami")
 PIXEL_CLUSTERS = {"kmeans-pixels": kmeans, "spectral-pixels": spectral}
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What all rows of a comparison share.
-
-    Attributes:
-        data: The images.
-        labels: Where their classes stand, as `likewise evaluate` takes it.
-        num_clusters: K.
-        test: Other images to score (protocol `split`); None scores those that were trained on (protocol `all`).
-        minutes: Budget of training, or None where `epochs` gives it.
-        epochs: The same in passes over the images.
-        given: Values of the recipe by dotted name.
-        settings: The same as text, `NAME=VALUE` for all trainings or `METHOD:NAME=VALUE` for those of one method; what
-            an entry sets comes after it.
-    """
-
-    data: str
-    labels: str
-    num_clusters: int
-    test: str | None = None
-    minutes: float | None = None
-    epochs: float | None = None
-    given: dict[str, Any] = field(default_factory=dict)
-    settings: tuple[str, ...] = ()
-
-    def settings_for(self, method: str) -> list[str]:
-        """The settings of the trainings of a method, as `NAME=VALUE`."""
-        owned = (owner_and_setting(setting) for setting in self.settings)
-        return [setting for owner, setting in owned if owner in ("", method)]
-
-
-def owner_and_setting(setting: str) -> tuple[str, str]:
-    """Of which method a setting is, empty for all, and the setting itself.
-
-    Example:
-        >>> owner_and_setting("cdc:method.settings.frame=moco-v2"), owner_and_setting("data.source=cifar10:train")
-        (('cdc', 'method.settings.frame=moco-v2'), ('', 'data.source=cifar10:train'))
-    """
-    owner, found, _ = setting.partition("=")[0].partition(":")
-    return (owner, setting.removeprefix(f"{owner}:")) if found else ("", setting)
 
 
 @dataclass(frozen=True)
@@ -120,30 +79,12 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
         start: The run that it starts from, if any.
     """
     setup = job.setup
-    given: dict[str, Any] = setup.given | {"method.num_clusters": setup.num_clusters, "training.seed": job.seed}
-    for name, budget in (("training.minutes", setup.minutes), ("training.epochs", setup.epochs)):
-        if budget is not None:
-            given[name] = stage.share * budget
+    given = setup.given | {"method.num_clusters": setup.num_clusters, "training.seed": job.seed}
+    given |= setup.budget(stage.share)
     if start is not None:
         given["model.start"] = str(start)
-    return make_recipe(None, given, [*setup.settings_for(stage.method), *stage.settings])
-
-
-def decided(setup: Setup, method: str = "cdc") -> Recipe:
-    """What the images and the settings that all share make of a method's recipe, its length aside."""
-    given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": method}
-    recipe, source = make_recipe(None, given, setup.settings_for(method)), open_source(setup.data)
-    check_counts(recipe, len(source))
-    return with_model(recipe, source)
-
-
-def pinned(setup: Setup, method: str) -> Setup:
-    """The setup with all settings of a method named, so that rows differ in those alone that they name.
-
-    Otherwise a setting that is chosen by another one, such as epsilon by t2, would change along with it.
-    """
-    settings = decided(setup, method).method.settings
-    return replace(setup, given=setup.given | {f"method.settings.{name}": value for name, value in settings.items()})
+    base = base_tables(setup, stage.method, stage.is_further)
+    return make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
 
 
 def check(job: Job) -> None:
@@ -239,6 +180,7 @@ def _trained(job: Job) -> dict[str, Any]:
         "num_images": evaluation["num_images"],
         "num_classes": evaluation["num_classes"],
         "track": last["track"],
+        "refused": bool(refused),
         "helped": "; ".join(dict.fromkeys(filter(None, map(_helped, runs)))),
         "seconds": seconds,
         "images_per_second": images / busy if busy else None,
@@ -286,7 +228,9 @@ def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
 def _on_pixels(job: Job) -> dict[str, Any]:
     setup = job.setup
     source = open_source(setup.data)
-    recipe = with_model(make_recipe(None, setup.given, setup.settings_for("")), source)
+    asked = make_recipe(base_tables(setup, ""), setup.given, setup.settings_for(""))
+    asked.method.settings = {}  # what all trainings are told says nothing of pixels
+    recipe = with_model(asked, source)
     own = _pixels(image_store(source, recipe.data))
     test = None
     if setup.test is not None:

@@ -30,10 +30,11 @@ def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds
         own = [result for result in results if result["entry"] == entry.name]
         done = [result for result in own if result["status"] == "done"]
         others = [result for result in own if result["status"] != "done"]
+        helped = (result.get("helped", "") for result in done)
         rows.append(
             {
                 "name": entry.name,
-                "about": "; ".join(filter(None, [entry.about, *_unique(result.get("helped", "") for result in done)])),
+                "about": "; ".join(filter(None, [entry.about, *_unique(helped), _refused(done)])),
                 "published": entry.published,
                 "published_linear": entry.published_linear,
                 "label_pretrained": any(result["track"] == "labels" for result in done),
@@ -52,6 +53,13 @@ def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds
 
 def _unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
+
+
+def _refused(done: Sequence[dict[str, Any]]) -> str:
+    """How many of the seeds are scored without their last stage; empty where none is."""
+    count = sum(bool(result.get("refused")) for result in done)
+    words = f"self-labelling was refused for {count} of {len(done)} seeds, and the run before it is scored"
+    return words if count else ""
 
 
 def _statistics(values: list[float | None]) -> dict[str, float | None]:
@@ -144,9 +152,12 @@ def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], 
     return "\n".join(lines) + "\n"
 
 
-def budget_words(minutes: float | None, epochs: float | None) -> str:
-    """The budget in words."""
-    amount = f"{epochs:g} epochs" if minutes is None else format_seconds(60 * minutes)
+def budget_words(minutes: float | None, epochs: float | None, steps: int | None = None) -> str:
+    """The budget in words; one of the three is given."""
+    if minutes is not None:
+        amount = format_seconds(60 * minutes)
+    else:
+        amount = f"{steps:,} steps" if epochs is None else f"{epochs:,g} epochs"
     return (
         f"{amount} of training for each method and seed, all stages together; features of a frozen backbone (computed "
         "once for each seed and set of views), neighbours, new heads at the end, the last K-means and scoring are not "

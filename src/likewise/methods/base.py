@@ -123,6 +123,17 @@ class Method(nn.Module, ABC):
         return {}
 
     @classmethod
+    def suggest_sizes(cls, num_images: int, batch_size: int, given: dict[str, Any]) -> dict[str, Any]:
+        """The same for settings that follow from the number of images and from the batch.
+
+        Args:
+            num_images: How many there are to train on.
+            batch_size: Of all processes together.
+            given: What has been set, which a suggestion may depend on.
+        """
+        return {}
+
+    @classmethod
     def renews(cls, settings: dict[str, Any]) -> bool:
         """Whether a training from scratch ends with new heads on the features that it has learned.
 
@@ -130,6 +141,16 @@ class Method(nn.Module, ABC):
             settings: Of the method, as far as they are known.
         """
         return False
+
+    @classmethod
+    def takes_heads(cls, frozen: bool, settings: dict[str, Any]) -> bool:
+        """Whether several heads can be trained, to keep the best.
+
+        Args:
+            frozen: Whether the backbone is frozen.
+            settings: As for `renews`.
+        """
+        return (frozen or cls.renews(settings)) and not cls.concludes
 
     def after_step(self, progress: float = 0.0) -> None:
         """What follows an optimiser step, such as a queue or a momentum encoder that moves on; once after each.

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from likewise.methods.base import Method, Parts, Signs
-from likewise.methods.frames import Encoder, FrameConfig, build_frame
+from likewise.methods.frames import Encoder, FrameConfig, build_frame, frame_sizes
 from likewise.objectives import sinkhorn, target_cross_entropy
 
 SUREST = 0.95  # probability that an image can reach, where t2 is chosen by the number of clusters
@@ -79,6 +79,10 @@ class CDC(Method):
         sharpest = round(sharpest_temperature(num_clusters, SUREST), 3)
         temperature = given.get("assignment_temperature", sharpest)
         return {"temperature": 0.5, "assignment_temperature": temperature, "epsilon": round(temperature / 2, 6)}
+
+    @classmethod
+    def suggest_sizes(cls, num_images: int, batch_size: int, given: dict[str, Any]) -> dict[str, Any]:
+        return frame_sizes(cls.Config, num_images, batch_size, given)
 
     @classmethod
     def renews(cls, settings: dict[str, Any]) -> bool:

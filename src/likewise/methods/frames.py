@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,12 @@ from likewise.models.momentum import MomentumEncoder
 from likewise.models.queue import Queue
 from likewise.objectives import batch_info_nce, info_nce, nt_xent
 from likewise.objectives.precision import raised
-from likewise.ranks import gather
+from likewise.ranks import gather, world_size
 
 FrameName = Literal["in-batch", "moco-v2", "moco-v3"]
+
+QUEUE_PART = 4  # a queue that is chosen unasked holds at most the images over this
+NORM_GROUPS = 8  # as on the eight GPUs of MoCo's trainings
 
 
 class Embedding(NamedTuple):
@@ -77,13 +80,35 @@ class FrameConfig(MethodConfig):
         default=1,
         ge=1,
         description="batch norm sees queries and keys in this many groups (moco-v2), as on as many GPUs, and no query "
-        "with its own key's",
+        "with its own key's; 8 in a run that is not told, if they have two images at least",
     )
     unit_logits: bool = Field(default=True, description="normalise z_c; an ablation")
     momentum: float = Field(default=0.99, ge=0, le=1, description="of the momentum encoder (moco-v2, moco-v3)")
     momentum_schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="cosine: the momentum rises to 1 by the end of the training, as in MoCo v3"
     )
+
+
+def frame_sizes(config: type[FrameConfig], num_images: int, batch_size: int, given: dict[str, Any]) -> dict[str, int]:
+    """How long the queue of the MoCo v2 frame is and how many groups batch norm has, where nobody has set them.
+
+    Args:
+        config: Of the method.
+        num_images: How many there are to train on.
+        batch_size: Of all processes together.
+        given: What has been set.
+
+    Returns:
+        By name of the setting; empty in the other frames.
+    """
+    if given.get("frame", config.model_fields["frame"].default) != "moco-v2":
+        return {}
+    # in a queue of most of the images, an image meets its own older keys as negatives
+    queue = min(config.model_fields["queue_size"].default, max(num_images // QUEUE_PART, batch_size))
+    # one group for all would tell a query its own key by its statistics (arXiv 1911.05722, section 3.3), but a group
+    # needs two images at least
+    groups = NORM_GROUPS if batch_size // world_size() >= 2 * NORM_GROUPS else 1
+    return {"queue_size": queue, "norm_groups": groups}
 
 
 class Encoder(nn.Module):

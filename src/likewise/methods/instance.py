@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from likewise.methods.base import Method, Parts
-from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame
+from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame, frame_sizes
 from likewise.methods.kmeans import BLOCK, kmeans_centers
 
 
@@ -82,6 +82,10 @@ class SimCLR(Method):
         """The temperature of SimCLR's own trainings on CIFAR-10 (its appendix B.9), which is CDC's here as well."""
         return {"temperature": 0.5}
 
+    @classmethod
+    def suggest_sizes(cls, num_images: int, batch_size: int, given: dict[str, Any]) -> dict[str, Any]:
+        return frame_sizes(cls.Config, num_images, batch_size, given)
+
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         loss = self.frame(self.encoder, *views).loss
         return {"loss": loss, "contrastive_loss": loss.detach()}
@@ -132,3 +136,8 @@ class MoCoV2(SimCLR):
     """
 
     Config = MoCoV2Config
+
+    @classmethod
+    def suggest(cls, num_clusters: int, frozen: bool, given: dict[str, Any], new: bool = True) -> dict[str, Any]:
+        """MoCo v2's own temperature (its section 3)."""
+        return {"temperature": 0.2}
