@@ -8,12 +8,10 @@ from jaxtyping import UInt8
 from likewise.data.decode import UnreadableImage
 from likewise.data.quiet import quiet_pillow
 from likewise.data.source import ImageSource
-from likewise.data.store import ImageStore, Skipped, to_channels
+from likewise.data.store import CHUNK, ImageStore, Skipped, to_channels
 from likewise.data.threads import default_workers, ordered_map
 from likewise.errors import InputError
 from likewise.progress import say, track
-
-_CHUNK = 16  # images a thread takes at a time: small images would drown in the cost of handing them out one by one
 
 
 def load_images(
@@ -104,7 +102,7 @@ def _attempt_all(
         return failed
 
     failed: dict[int, str] = {}
-    chunks = [range(start, min(start + _CHUNK, len(source))) for start in range(0, len(source), _CHUNK)]
+    chunks = [range(start, min(start + CHUNK, len(source))) for start in range(0, len(source), CHUNK)]
     with track(label, total=len(source)) as tracker, quiet_pillow():
         for chunk, result in zip(chunks, ordered_map(attempt_chunk, chunks, workers, ahead=4 * workers), strict=True):
             failed.update(result)
@@ -129,7 +127,7 @@ def _without_copies(
     pixels: UInt8[np.ndarray, "images channels size size"], channels: int | None
 ) -> UInt8[np.ndarray, "images used size size"]:
     """One channel instead of three equal ones, unless a number of channels was asked for."""
-    grey = channels is None and all(_is_grey(pixels[start : start + _CHUNK]) for start in range(0, len(pixels), _CHUNK))
+    grey = channels is None and all(_is_grey(pixels[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK))
     return np.ascontiguousarray(pixels[:, :1]) if grey else pixels
 
 

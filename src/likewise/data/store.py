@@ -22,6 +22,7 @@ from likewise.progress import say
 if TYPE_CHECKING:
     import torch
 
+CHUNK = 16  # images a thread takes at a time: small images would drown in the cost of handing them out one by one
 PREFETCHED_BATCHES = 3  # decoded or under way while the batch before is in use, when the images are not in memory
 
 Rows = Int[np.ndarray, " batch"]
@@ -171,17 +172,22 @@ class ImageStore:
     def _stream(self, batches: Iterable[Rows], batch_size: int) -> Iterator[tuple[Rows, list[_Decoded]]]:
         """Each batch of rows with what decoding gave; threads work ahead by a fixed number of images."""
         waiting: deque[Rows] = deque()  # batches of which the threads have taken rows
+        size = max(1, min(CHUNK, batch_size // self.workers))  # all threads work on the batch that is wanted next
 
-        def taken(rows: Rows) -> list[int]:
+        def taken(rows: Rows) -> list[list[int]]:
             waiting.append(rows)
-            return rows.tolist()
+            return [rows[start : start + size].tolist() for start in range(0, len(rows), size)]
 
-        rows_in_order = chain.from_iterable(map(taken, batches))
-        results = ordered_map(self._decode, rows_in_order, self.workers, ahead=PREFETCHED_BATCHES * batch_size)
+        def decode(rows: list[int]) -> list[_Decoded]:
+            return [self._decode(row) for row in rows]
+
+        chunks = chain.from_iterable(map(taken, batches))
+        results = ordered_map(decode, chunks, self.workers, ahead=max(1, PREFETCHED_BATCHES * batch_size // size))
         with closing(results):
             for first in results:
                 rows = waiting.popleft()
-                yield rows, [first, *islice(results, len(rows) - 1)]
+                rest = islice(results, -(-len(rows) // size) - 1)
+                yield rows, [*first, *chain.from_iterable(rest)]
 
     def _decode(self, row: int) -> _Decoded:
         try:
