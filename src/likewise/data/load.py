@@ -1,5 +1,6 @@
 """From a source to a store: read every image once, or look at every header."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,9 +27,9 @@ def load_images(
 ) -> ImageStore:
     """The images of a source, ready to be read in batches.
 
-    They are decoded once and kept if N x 3 x size x size bytes are within `memory_bytes`. Otherwise only their headers
-    are read here, and the images are decoded anew by threads each time; a file that is broken behind its header is
-    then found when its turn comes (see `ImageStore`).
+    They are decoded once and kept if N x C x size x size bytes are within `memory_bytes`, where C is 3 unless one
+    channel was asked for. Otherwise only their headers are read here, and the images are decoded anew by threads each
+    time; a file that is broken behind its header is then found when its turn comes (see `ImageStore`).
 
     Args:
         source: Where the images come from.
@@ -49,9 +50,9 @@ def load_images(
     _check_arguments(size, workers, channels)
     workers = workers or default_workers()
     source = source if scaled_decoding else source.in_full()
-    pixels = None
-    if len(source) * 3 * size * size <= memory_bytes:
-        pixels = np.empty((len(source), channels or 3, size, size), dtype=np.uint8)
+    pixels, shape = None, (len(source), channels or 3, size, size)
+    if math.prod(shape) <= memory_bytes:
+        pixels = np.empty(shape, dtype=np.uint8)
         failed = _read_into(pixels, source, workers, strict)
     else:
         failed = _attempt_all("checking images", source, source.shape, workers, strict)
