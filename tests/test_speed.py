@@ -3,6 +3,7 @@
 The figures themselves come from `make bench`; docs/speed.md has them.
 """
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 from likewise.models import build_backbone
 from likewise.models.folding import folded
 from likewise.models.packed_conv import TILED_TYPES, PackedConv2d
-from likewise.training.machine import choose_machine
+from likewise.objectives import sinkhorn
+from likewise.processor import processor_flags
 from likewise.views import ViewConfig, Views
 
-needs_bf16 = pytest.mark.skipif(not choose_machine().bf16, reason="this processor has no bf16 instructions")
+# of the processor, on which all of this runs, also where there is a GPU
+FAST_BF16 = processor_flags() & {"amx_bf16", "avx512_bf16"}
+needs_bf16 = pytest.mark.skipif(not FAST_BF16, reason="this processor has no bf16 instructions")
 
 
 def times_faster(slow: Callable[[], object], fast: Callable[[], object], wanted: float) -> float:
@@ -60,7 +64,7 @@ def test_packed_convolutions_on_small_maps(channels: int, side: int, stride: int
 
 @needs_bf16
 def test_a_step_in_bf16() -> None:
-    """Measured: 2.4 times with AMX, 1.8 with AVX512-BF16."""
+    """Measured: 2.4 times with AMX, 1.8 with AVX512-BF16, 1.35 there beside two trainings."""
     from likewise.methods import CDC, CDCConfig
 
     torch.manual_seed(0)
@@ -76,7 +80,7 @@ def test_a_step_in_bf16() -> None:
 
         return run
 
-    assert times_faster(trained(False), trained(True), wanted=1.4) >= 1.4
+    assert times_faster(trained(False), trained(True), wanted=1.2) >= 1.2
 
 
 def test_images_are_decoded_once(tmp_path: Path) -> None:
@@ -97,21 +101,35 @@ def test_images_are_decoded_once(tmp_path: Path) -> None:
 
 
 def test_folded_batch_norms() -> None:
-    """Measured: 1.8 times, channels_last included."""
+    """Measured: 1.2 times, and 1.1 beside two trainings; both sides in channels_last."""
     network = build_backbone("efficientnet_lite0", size=96).eval()
-    images = torch.rand(16, 3, 96, 96)
-    last = images.contiguous(memory_format=torch.channels_last)
-    fast = folded(network, images[:2]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(16, 3, 96, 96).contiguous(memory_format=torch.channels_last)
+    fast = folded(network, images[:2])
     with torch.inference_mode():
-        assert times_faster(lambda: network(images), lambda: fast(last), wanted=1.1) >= 1.1
+        assert times_faster(lambda: network(images), lambda: fast(images), wanted=1.05) >= 1.05
+
+
+def test_sinkhorn_with_one_exponential_beside_logarithms_in_every_scaling() -> None:
+    """Measured: 6 times at this size, 10 times at batches of 4,096."""
+    scores = nn.functional.normalize(torch.randn(512, 1000, generator=torch.Generator().manual_seed(0)), dim=1)
+
+    def on_logarithms() -> Tensor:
+        plan = scores / 0.05
+        for _ in range(3):
+            plan = plan - plan.logsumexp(dim=0) - math.log(1000)
+            plan = plan - plan.logsumexp(dim=1, keepdim=True) - math.log(512)
+        return plan.exp() * 512
+
+    assert times_faster(on_logarithms, lambda: sinkhorn(scores, 0.05), wanted=3) >= 3
 
 
 def test_views_of_a_batch_beside_one_image_at_a_time() -> None:
-    """Measured: 15 times."""
+    """Measured: 15 times; 9.5 in the worst of six tries beside two trainings."""
     from torchvision.transforms import v2
 
     images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
     one_by_one = v2.Compose([v2.RandomResizedCrop(32), v2.ColorJitter(0.4, 0.4, 0.4, 0.1), v2.RandomGrayscale()])
     ours, generator = Views(ViewConfig(), 32), torch.Generator().manual_seed(0)
     slow, fast = (lambda: [one_by_one(image) for image in images]), (lambda: ours(images, generator))
-    assert times_faster(slow, fast, wanted=3) >= 3
+    assert times_faster(slow, fast, wanted=6) >= 6
