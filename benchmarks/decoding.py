@@ -142,11 +142,15 @@ def main() -> None:
             results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
             measured[f"{size} px"] = results
             for name, turns in results.items():
-                speed = {
-                    "images/s": round(count / turns.median),
-                    "times the first": round(turns.times(results[FIRST]), 2),
-                }
-                rows.append({"px": size, "side": name} | speed | {"peak GB": round(turns.peak_mb / 1e3, 2)})
+                rows.append(
+                    {
+                        "px": size,
+                        "side": name,
+                        "images/s": round(count / turns.median),
+                        "times the first": round(turns.times(results[FIRST]), 2),
+                        "peak GB": round(turns.peak_mb / 1e3, 2),
+                    }
+                )
         changes = "; ".join(difference(folder, size) for size in args.sizes)
     files = "JPEG files" if args.data else f"JPEG files, {WORDS}"
     notes = (

@@ -242,8 +242,9 @@ def rows_of(
                 "peak GB": round(turns.peak_mb / 1e3, 1),
             }
         )
-    limit = {"method": method, "side": "the limit", "images/s": round(statistics.median(rates) / each, 1)}
-    return [*rows, dict.fromkeys(rows[0], "") | limit]
+    limit: dict[str, object] = dict.fromkeys(rows[0], "")
+    limit |= {"method": method, "side": "the limit", "images/s": round(statistics.median(rates) / each, 1)}
+    return [*rows, limit]
 
 
 def main() -> None:
