@@ -26,11 +26,12 @@ check: $(DEVELOPMENT) ## Format, lint, types, import contract
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-bench: $(DEVELOPMENT) $(BENCHMARKS) ## Speed beside other libraries and the machine's limit; tables into bench/ (20 minutes on 2 cores)
+bench: $(DEVELOPMENT) $(BENCHMARKS) ## Speed beside other libraries and the machine's limit; tables into bench/ (half an hour on 2 cores)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/settings.py
 	$(BIN)/python benchmarks/views.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/assignment.py
 
 format: $(DEVELOPMENT) ## Put the code into the project's format
 	$(BIN)/ruff format .

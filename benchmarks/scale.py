@@ -8,6 +8,8 @@ directions, and noise of its own in every view. They are written block by block 
 before they are trained on, so that every row comes from the disk. Each size has a process of its own.
 
 Where an epoch has more than `--steps` steps, so many are timed and the epoch is extrapolated; the table says which.
+Parts of a step by themselves follow: each is a share of a step with as many clusters, so a few steps of 10,000 clusters
+are timed as well, on the smallest file.
 With `--whole`, what comes before and after the steps of a run follows at each size, in seconds of the processor: the
 nearest images, what a head says of all images and the files that are written of it, and K-means as the baseline.
 """
@@ -34,10 +36,12 @@ from torch.nn import functional
 from turns import finish
 
 CLUSTERS, INSTANCE, FEATURES, VIEWS = 1000, 256, 2048, 2
+MANY = 10 * CLUSTERS  # of which Sinkhorn has a larger share of a step
 HIDDEN = 4096  # of recipes/cdc-imagenet1k.toml
 DIRECTIONS = 64
 BLOCK = 8192  # rows that are drawn together
 WARM_UP = 2  # steps that are not timed
+FEW_STEPS = 5  # that are timed with many clusters
 
 
 class Shape(NamedTuple):
@@ -47,6 +51,7 @@ class Shape(NamedTuple):
     steps: int
     batch: int
     frame: str
+    clusters: int = CLUSTERS
 
 
 def write_features(path: Path, images: int) -> float:
@@ -97,7 +102,7 @@ def train(path: Path, shape: Shape) -> dict[str, Any]:
     views = np.load(path, mmap_mode="r")
     settings = {"frame": shape.frame, "instance_dim": INSTANCE, "hidden_dim": HIDDEN}
     config = CDCConfig.model_validate(settings)
-    method = CDC(torch.nn.Identity(), FEATURES, CLUSTERS, config).to(machine.device).train()
+    method = CDC(torch.nn.Identity(), FEATURES, shape.clusters, config).to(machine.device).train()
     optimizer = build_optimizer(method, TrainingConfig(learning_rate=0.3, optimizer="lars", weight_decay=1e-6))
     batches = FeatureBatches(views, views[0], shape.batch, seed=0)
     steps = min(shape.steps, batches.steps_per_epoch)
@@ -119,7 +124,9 @@ def train(path: Path, shape: Shape) -> dict[str, Any]:
         reading.append(read - start)
         peaks = {name: max(value, peaks.get(name, 0.0)) for name, value in memory_mb().items()}
         print(
-            f"{shape.images:,} images, step {step}: {seconds[-1]:.2f} s, loss {loss:.3f}", file=sys.stderr, flush=True
+            f"{shape.images:,} images, {shape.clusters:,} clusters, step {step}: {seconds[-1]:.2f} s, loss {loss:.3f}",
+            file=sys.stderr,
+            flush=True,
         )
     seconds, reading = seconds[WARM_UP:], reading[WARM_UP:]
     mean = statistics.mean(seconds)  # not the median: an epoch pays for its slow steps, too
@@ -155,21 +162,33 @@ def typical(work: Callable[[], Any], rounds: int = 5) -> float:
     return statistics.median(seconds)
 
 
-def parts(batch: int) -> dict[str, float]:
-    """Seconds of the parts of an in-batch step by themselves."""
+def parts(batch: int) -> list[tuple[str, int, float]]:
+    """Parts of an in-batch step by themselves: name, clusters, seconds."""
     from likewise.objectives import nt_xent, sinkhorn
     from likewise.training.machine import keep_freed_memory
 
     keep_freed_memory()
     torch.manual_seed(0)
-    found = {}
-    for clusters in (CLUSTERS, 10 * CLUSTERS):
+    found = []
+    for clusters in (CLUSTERS, MANY):
         logits = functional.normalize(torch.randn(batch, clusters), dim=1)
-        found[f"Sinkhorn, K={clusters:,}, both views"] = 2 * typical(lambda scores=logits: sinkhorn(scores, 0.05))
+        found.append(("Sinkhorn of both views", clusters, 2 * typical(lambda scores=logits: sinkhorn(scores, 0.05))))
     joint = [functional.normalize(torch.randn(batch, CLUSTERS + INSTANCE), dim=1).requires_grad_() for _ in range(2)]
-
-    found["NT-Xent and its gradient"] = typical(lambda: nt_xent(*joint, 0.2).backward(), rounds=3)
+    found.append(("NT-Xent and its gradient", CLUSTERS, typical(lambda: nt_xent(*joint, 0.2).backward(), rounds=3)))
     return found
+
+
+def shares(batch: int, steps: dict[int, float]) -> str:
+    """The parts of a step in words.
+
+    Args:
+        batch: Images in a batch.
+        steps: Seconds of a step, by the number of clusters.
+    """
+    found = in_own_process(parts, batch)
+    said = (f"{name}, K = {k:,}, {value:.3f} s ({value / steps[k]:.1%})" for name, k, value in found)
+    whole = " and ".join(f"{seconds:.2f} s at K = {k:,}" for k, seconds in steps.items())
+    return f"Parts by themselves, and as a share of a step of {whole}: {'; '.join(said)}."
 
 
 def write_plain(path: Path) -> None:
@@ -265,14 +284,17 @@ def main() -> None:
     if shutil.disk_usage(args.folder).free < needed + 2**30:
         parser.error(f"{args.folder} has no room for {needed / 1e9:.1f} GB; give --folder, or fewer --images")
     shape = Shape(args.images, args.steps, args.batch, args.frame)
-    rows, notes = [], []
+    rows, notes, many = [], [], None
     os.environ["LIKEWISE_CACHE"] = str(args.folder / "likewise-scale")
-    for images in (args.images // share for share in args.shares):
+    for images in sorted(args.images // share for share in args.shares):
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             path = Path(folder) / "views.npy"
             written = in_own_process(write_features, path, images)
             notes.append(f"{images:,} images drawn and written in {written:.0f} s")
             rows.append(in_own_process(train, path, shape._replace(images=images)))
+            if many is None:
+                few = shape._replace(images=images, steps=min(args.steps, FEW_STEPS), clusters=MANY)
+                many = in_own_process(train, path, few)
             if args.whole:
                 in_own_process(write_plain, path)
                 found: dict[str, float] = {}
@@ -280,12 +302,11 @@ def main() -> None:
                     found |= in_own_process(part, path)
                 costs = ", ".join(f"{name} {value:,.10g}" for name, value in found.items())
                 notes.append(f"{images:,} images, the rest of a run: {costs}")
-    step = statistics.median(float(row["s a step"]) for row in rows)
-    shares = [f"{name} {value:.3f} s ({value / step:.1%})" for name, value in in_own_process(parts, args.batch).items()]
+    assert many is not None
+    steps = {CLUSTERS: statistics.median(row["s a step"] for row in rows), MANY: many["s a step"]}
     text = (
         f"CDC, {args.frame}, K = {CLUSTERS:,}, D = {INSTANCE}, hidden layer {HIDDEN}, LARS, batch {args.batch}. "
-        f"{'; '.join(notes)}. "
-        f"Parts by themselves, and as a share of a step of {step:.2f} s: {'; '.join(shares)}."
+        f"{'; '.join(notes)}. {shares(args.batch, steps)}"
     )
     finish("scale", rows, text, args.out)
 

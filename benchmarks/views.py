@@ -21,7 +21,7 @@ from kornia import augmentation
 from torch import Tensor, nn
 
 from likewise.views import ViewConfig, Views
-from turns import finish
+from turns import Turns, finish, wait_for
 
 SHAPES = {32: 512, 96: 128, 224: 32}  # side of images and views in pixels: images in a batch
 OURS, KORNIA = "likewise", "kornia"
@@ -69,26 +69,21 @@ def measure(size: int, batch: int, rounds: int, dtypes: list[torch.dtype], devic
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     for turn in range(rounds + 1):
         for name, pipeline in pipelines.items():
-            _wait(device)
+            wait_for(device)
             start = time.perf_counter()
             with torch.no_grad():
                 pipeline(images)
-            _wait(device)
+            wait_for(device)
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
 
 
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def compare(rounds: int, device: str) -> list[dict[str, object]]:
+def compare(measured: dict[int, dict[str, list[float]]]) -> list[dict[str, object]]:
     """A row for each size and precision: medians in microseconds an image, and how many times faster ours is."""
     rows: list[dict[str, object]] = []
-    for size, batch in SHAPES.items():
-        seconds = measure(size, batch, rounds, [torch.float32, torch.bfloat16], device)
+    for size, seconds in measured.items():
+        batch = SHAPES[size]
         median = {name: statistics.median(values) for name, values in seconds.items()}
         best = min((name for name in seconds if name.startswith(KORNIA)), key=lambda name: median[name])
         for name in (name for name in seconds if name.startswith(OURS)):
@@ -119,7 +114,15 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     notes = f"Medians of {args.rounds} rounds; kornia in the faster of its two ways."
-    finish("views", compare(args.rounds, args.device), notes, args.out)
+    measured = {
+        size: measure(size, batch, args.rounds, [torch.float32, torch.bfloat16], args.device)
+        for size, batch in SHAPES.items()
+    }
+    turns = {
+        f"{size} px": {name: Turns(values, [], 0.0) for name, values in seconds.items()}
+        for size, seconds in measured.items()
+    }
+    finish("views", compare(measured), notes, args.out, turns)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ def test_flags_and_name(written: Path) -> None:
     assert processor.processor_name() == "Some: Processor"
 
 
+def test_flags_on_arm(written: Path) -> None:
+    written.write_text("processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd bf16\nCPU part\t: 0xd40\n\n")
+    assert processor.processor_flags() == {"fp", "asimd", "bf16"}
+    assert processor.processor_name() == ""
+
+
 def test_systems_that_do_not_tell(written: Path) -> None:
     assert (processor.processor_flags(), processor.processor_name()) == (frozenset(), "")
     written.write_bytes(b"\xff\xfe: ARM\n")

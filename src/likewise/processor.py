@@ -9,7 +9,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 @cache
 def processor_flags() -> frozenset[str]:
     """The instruction sets of the processor by Linux's names, such as `amx_bf16`; empty on other systems."""
-    return frozenset(_first("flags").split())
+    return frozenset(_first("flags", "Features").split())  # x86, ARM
 
 
 @cache
@@ -18,9 +18,10 @@ def processor_name() -> str:
     return _first("model name")
 
 
-def _first(key: str) -> str:
+def _first(*keys: str) -> str:
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in pairs if key.strip() in keys), "")

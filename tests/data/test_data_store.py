@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from likewise.data import ImageSource, ImageStore, UnreadableImage, load_images, open_source, shuffled_batches
-from likewise.data.store import PREFETCHED_BATCHES
+from likewise.data.store import FEW, PREFETCHED_BATCHES
 from likewise.data.threads import ordered_map
 from likewise.errors import InputError, RunError
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Counting(ImageSource):
-    """Images whose grey value is their index; some break after they were checked."""
+    """Images whose grey value is their index, modulo 256; some break after they were checked."""
 
     kind, spec = "memory", ""
 
@@ -45,7 +45,7 @@ class Counting(ImageSource):
         time.sleep(self.delay)
         if index in self.broken:
             raise UnreadableImage("is cut short")
-        return np.full((size, size, 3), index, np.uint8)
+        return np.full((size, size, 3), index % 256, np.uint8)
 
     def shape(self, index: int) -> tuple[int, int]:
         return (8, 8)
@@ -106,6 +106,28 @@ def test_arguments_out_of_range(options: dict[str, int]) -> None:
 def test_memory_limit_is_exact() -> None:
     assert load_images(Counting(10), 8, memory_bytes=10 * 3 * 64).in_memory
     assert not load_images(Counting(10), 8, memory_bytes=10 * 3 * 64 - 1).in_memory
+    assert load_images(Counting(10), 8, memory_bytes=10 * 64, channels=1).in_memory
+    assert not load_images(Counting(10), 8, memory_bytes=10 * 64 - 1, channels=1).in_memory
+
+
+def test_training_says_once_that_images_are_decoded_in_every_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    store = load_images(Counting(FEW + 1), 64, memory_bytes=0, channels=1)
+    assert len(list(store.batches(50))) == 6
+    assert capsys.readouterr().err == ""  # once over all images is no epoch
+    for epoch in range(2):
+        next(store.training_batches(8, 0, epoch))
+    said = capsys.readouterr().err
+    assert said.count("in every epoch") == 1
+    assert "257 images at 64 px need 0.00098 GB, more than" in said
+    assert "--set data.memory_gb=1 keeps them" in said
+
+
+@pytest.mark.parametrize(("count", "memory_bytes"), [(FEW, 0), (FEW + 1, 1 << 30)])
+def test_training_says_nothing_where_decoding_costs_little(
+    count: int, memory_bytes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(load_images(Counting(count), 4, memory_bytes=memory_bytes).training_batches(8, 0, 0))
+    assert capsys.readouterr().err == ""
 
 
 def test_channels(folder: Path) -> None:

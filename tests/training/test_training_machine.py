@@ -35,7 +35,7 @@ def with_compiler(patch: pytest.MonkeyPatch, compiler: str = "g++") -> None:
 
 
 def test_a_bare_processor(bare: pytest.MonkeyPatch) -> None:
-    assert choose_machine() == Machine("cpu", False, False, "no bf16 instructions")
+    assert choose_machine() == Machine("cpu", False, False, "bf16 instructions are not known of here")
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,12 @@ def test_a_bare_processor(bare: pytest.MonkeyPatch) -> None:
         ({"avx512_bf16"}, True, "the processor has AVX512-BF16"),
         ({"avx512_bf16", "amx_bf16"}, True, "the processor has AMX"),
         ({"amx_tile"}, False, "no bf16 instructions"),
+        ({"asimd"}, False, "no bf16 instructions"),
+        (
+            {"asimd", "bf16"},
+            False,
+            "whether bf16 is faster on this ARM processor is not known; --precision bf16 tries it",
+        ),
     ],
 )
 def test_instructions(flags: set[str], bf16: bool, reason: str, bare: pytest.MonkeyPatch) -> None:

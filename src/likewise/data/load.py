@@ -1,5 +1,6 @@
 """From a source to a store: read every image once, or look at every header."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,12 +9,10 @@ from jaxtyping import UInt8
 from likewise.data.decode import UnreadableImage
 from likewise.data.quiet import quiet_pillow
 from likewise.data.source import ImageSource
-from likewise.data.store import ImageStore, Skipped, to_channels
+from likewise.data.store import CHUNK, ImageStore, Skipped, to_channels
 from likewise.data.threads import default_workers, ordered_map
 from likewise.errors import InputError
 from likewise.progress import say, track
-
-_CHUNK = 16  # images a thread takes at a time: small images would drown in the cost of handing them out one by one
 
 
 def load_images(
@@ -28,9 +27,9 @@ def load_images(
 ) -> ImageStore:
     """The images of a source, ready to be read in batches.
 
-    They are decoded once and kept if N x 3 x size x size bytes are within `memory_bytes`. Otherwise only their headers
-    are read here, and the images are decoded anew by threads each time; a file that is broken behind its header is
-    then found when its turn comes (see `ImageStore`).
+    They are decoded once and kept if N x C x size x size bytes are within `memory_bytes`, where C is 3 unless one
+    channel was asked for. Otherwise only their headers are read here, and the images are decoded anew by threads each
+    time; a file that is broken behind its header is then found when its turn comes (see `ImageStore`).
 
     Args:
         source: Where the images come from.
@@ -51,9 +50,9 @@ def load_images(
     _check_arguments(size, workers, channels)
     workers = workers or default_workers()
     source = source if scaled_decoding else source.in_full()
-    pixels = None
-    if len(source) * 3 * size * size <= memory_bytes:
-        pixels = np.empty((len(source), channels or 3, size, size), dtype=np.uint8)
+    pixels, shape = None, (len(source), channels or 3, size, size)
+    if math.prod(shape) <= memory_bytes:
+        pixels = np.empty(shape, dtype=np.uint8)
         failed = _read_into(pixels, source, workers, strict)
     else:
         failed = _attempt_all("checking images", source, source.shape, workers, strict)
@@ -104,7 +103,7 @@ def _attempt_all(
         return failed
 
     failed: dict[int, str] = {}
-    chunks = [range(start, min(start + _CHUNK, len(source))) for start in range(0, len(source), _CHUNK)]
+    chunks = [range(start, min(start + CHUNK, len(source))) for start in range(0, len(source), CHUNK)]
     with track(label, total=len(source)) as tracker, quiet_pillow():
         for chunk, result in zip(chunks, ordered_map(attempt_chunk, chunks, workers, ahead=4 * workers), strict=True):
             failed.update(result)
@@ -129,7 +128,7 @@ def _without_copies(
     pixels: UInt8[np.ndarray, "images channels size size"], channels: int | None
 ) -> UInt8[np.ndarray, "images used size size"]:
     """One channel instead of three equal ones, unless a number of channels was asked for."""
-    grey = channels is None and all(_is_grey(pixels[start : start + _CHUNK]) for start in range(0, len(pixels), _CHUNK))
+    grey = channels is None and all(_is_grey(pixels[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK))
     return np.ascontiguousarray(pixels[:, :1]) if grey else pixels
 
 

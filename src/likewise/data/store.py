@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -22,6 +23,8 @@ from likewise.progress import say
 if TYPE_CHECKING:
     import torch
 
+CHUNK = 16  # images a thread takes at a time: small images would drown in the cost of handing them out one by one
+FEW = 256  # images that are decoded anew in seconds
 PREFETCHED_BATCHES = 3  # decoded or under way while the batch before is in use, when the images are not in memory
 
 Rows = Int[np.ndarray, " batch"]
@@ -76,6 +79,7 @@ class ImageStore:
         self.names: list[str] = [source.names[int(index)] for index in indices]
         self._pixels = _as_tensor(pixels) if pixels is not None else None
         self._failed: set[int] = set()
+        self._told = False
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -158,6 +162,7 @@ class ImageStore:
         if self.in_memory:
             yield from map(self.read, order)
             return
+        self._say_what_it_costs()
         for rows, results in self._stream(order, batch_size):
             readable, images = self._readable(rows, results)
             if not images:
@@ -168,20 +173,37 @@ class ImageStore:
             stand_in = np.searchsorted(readable, np.arange(len(rows)), side="right") - 1
             yield self._stack([images[place] for place in stand_in])
 
+    def _say_what_it_costs(self) -> None:
+        """Tell once that every epoch decodes; a single pass over the images, as in assignment, costs nothing more."""
+        if self._told or len(self) <= FEW:
+            return
+        self._told = True
+        needed = len(self.source) * self.channels * self.size**2 / 2**30
+        say(
+            f"{len(self):,} images at {self.size} px need {needed:.3g} GB, more than data.memory_gb allows: they are "
+            f"decoded anew in every epoch. If there is memory for them, --set data.memory_gb={math.ceil(needed)} keeps "
+            "them."
+        )
+
     def _stream(self, batches: Iterable[Rows], batch_size: int) -> Iterator[tuple[Rows, list[_Decoded]]]:
         """Each batch of rows with what decoding gave; threads work ahead by a fixed number of images."""
         waiting: deque[Rows] = deque()  # batches of which the threads have taken rows
+        size = max(1, min(CHUNK, batch_size // self.workers))  # all threads work on the batch that is wanted next
 
-        def taken(rows: Rows) -> list[int]:
+        def taken(rows: Rows) -> list[list[int]]:
             waiting.append(rows)
-            return rows.tolist()
+            return [rows[start : start + size].tolist() for start in range(0, len(rows), size)]
 
-        rows_in_order = chain.from_iterable(map(taken, batches))
-        results = ordered_map(self._decode, rows_in_order, self.workers, ahead=PREFETCHED_BATCHES * batch_size)
+        def decode(rows: list[int]) -> list[_Decoded]:
+            return [self._decode(row) for row in rows]
+
+        chunks = chain.from_iterable(map(taken, batches))
+        results = ordered_map(decode, chunks, self.workers, ahead=max(1, PREFETCHED_BATCHES * batch_size // size))
         with closing(results):
             for first in results:
                 rows = waiting.popleft()
-                yield rows, [first, *islice(results, len(rows) - 1)]
+                rest = islice(results, -(-len(rows) // size) - 1)
+                yield rows, [*first, *chain.from_iterable(rest)]
 
     def _decode(self, row: int) -> _Decoded:
         try:

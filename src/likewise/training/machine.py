@@ -83,7 +83,9 @@ def _bf16_support(device: str) -> tuple[bool, str]:
         return True, "the processor has AMX"
     if "avx512_bf16" in flags:
         return True, "the processor has AVX512-BF16"
-    return False, "no bf16 instructions"
+    if "bf16" in flags:
+        return False, "whether bf16 is faster on this ARM processor is not known; --precision bf16 tries it"
+    return False, "no bf16 instructions" if flags else "bf16 instructions are not known of here"
 
 
 def _has_compiler() -> bool:
