@@ -32,12 +32,12 @@ def copied(embedded: Embedded) -> Embedded:
     return Embedded(*(values.copy() for values in embedded))
 
 
-def test_the_tenth_with_the_smallest_margin_is_that_of_float32(network: Network, store: ImageStore) -> None:
+def test_the_images_with_the_smallest_margins_are_those_of_float32(network: Network, store: ImageStore) -> None:
     rounded, exact = embed(network, store, BF16), embed(network, store, FP32)
     decided = copied(rounded)
     decide_close_calls(network, store, BF16, decided)
     ranked = np.sort(rounded.categorical, axis=1)
-    close = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:5]
+    close = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:3]
     others = np.setdiff1d(np.arange(IMAGES), close)
     for own, coarse, fine in zip(decided, rounded, exact, strict=True):
         np.testing.assert_allclose(own[close], fine[close], rtol=1e-4, atol=1e-5)
