@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     folder = tmp_path_factory.mktemp("analysis")
     source = write_pictures(folder / "own.npz", 160, 0)
     run = RunDirectory(folder / "run")
-    cluster(make_recipe(None, {"method.num_clusters": 4}, [*QUICK, "training.steps=6"]), str(source), run)
+    cluster(make_recipe(None, {"method.num_clusters": 4}, [*QUICK, "training.steps=12"]), str(source), run)
     return run
 
 

@@ -80,7 +80,7 @@ def decide_close_calls(network: Network, store: ImageStore, machine: Machine, em
         network: That said it.
         store: Of what.
         machine: How it was computed.
-        embedded: What it said, from `embed`; changed.
+        embedded: What it said, from `embed` or `embed_features`; changed, but for features in a cache.
     """
     if not machine.bf16 or not len(embedded.rows):
         return
@@ -89,7 +89,8 @@ def decide_close_calls(network: Network, store: ImageStore, machine: Machine, em
     exact = replace(machine, bf16=False, reason="close calls")
     again = embed(network, store.part(embedded.rows[close]), exact, label="deciding close calls")
     for values, better in zip(embedded[1:], again[1:], strict=True):
-        values[close[again.rows]] = better
+        if values.flags.writeable:  # the cached features of a frozen backbone are a file that other runs use as well
+            values[close[again.rows]] = better
 
 
 def _margins(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:

@@ -155,8 +155,7 @@ def _grouped(
         del embedded
         network.method.conclude(as_tensor(features))
         embedded = embed_features(network.method, rows, features, machine)
-    if cached is None:
-        decide_close_calls(network, store, machine, embedded)
+    decide_close_calls(network, store, machine, embedded)
     if rank() == 0:
         network.save(run.model_file)
         write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())
