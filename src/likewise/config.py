@@ -27,7 +27,7 @@ class DataConfig(Section):
     scaled_decoding: bool = Field(
         default=True,
         description="JPEG files are decoded at 1/2, 1/4 or 1/8 of their size where that covers twice image_size: "
-        "faster, with pixels that differ by less than one level in the mean",
+        "faster, with pixels that differ by about one level of 255 at most, in the mean",
     )
     strict: bool = Field(default=False, description="stop at the first image that cannot be read")
     digest: str = Field(default="", description="of the images, written by a run")

@@ -43,12 +43,12 @@ def describe_run(run: RunDirectory) -> str:
 
 
 def _representation_lines(metrics: dict[str, Any]) -> list[str]:
-    agreement = metrics.get("geometry", {}).get("representation", {}).get("agreement")
-    if not agreement:
+    try:
+        agreement = metrics["geometry"]["representation"]["agreement"]
+        said = f"NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}"
+    except (KeyError, TypeError, ValueError):  # clusters too small for it, or a run of another version
         return []
-    return [
-        f"K-means on the features agrees with these clusters to NMI {agreement['nmi']:.2f}, ARI {agreement['ari']:.2f}"
-    ]
+    return [f"K-means on the features agrees with these clusters to {said}"]
 
 
 def _track_lines(metrics: dict[str, Any]) -> list[str]:

@@ -32,7 +32,10 @@ def copied(embedded: Embedded) -> Embedded:
     return Embedded(*(values.copy() for values in embedded))
 
 
-def test_the_images_with_the_smallest_margins_are_those_of_float32(network: Network, store: ImageStore) -> None:
+def test_the_images_with_the_smallest_margins_are_those_of_float32(
+    network: Network, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.inference.embed.LEAST_CLOSE", 1)
     rounded, exact = embed(network, store, BF16), embed(network, store, FP32)
     decided = copied(rounded)
     decide_close_calls(network, store, BF16, decided)
@@ -50,6 +53,23 @@ def test_float32_is_left_alone(network: Network, store: ImageStore) -> None:
     decided = copied(exact)
     decide_close_calls(network, store, FP32, decided)
     assert all(np.array_equal(own, before) for own, before in zip(decided, exact, strict=True))
+
+
+def test_of_few_images_all_are_decided_in_float32(network: Network, store: ImageStore) -> None:
+    decided, exact = embed(network, store, BF16), embed(network, store, FP32)
+    decide_close_calls(network, store, BF16, decided)
+    np.testing.assert_allclose(decided.categorical, exact.categorical, rtol=1e-4, atol=1e-5)
+
+
+def test_images_that_are_gone_meanwhile_keep_their_answers(
+    network: Network, store: ImageStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounded = embed(network, store, BF16)
+    decided = copied(rounded)
+    monkeypatch.setattr(ImageStore, "batches", lambda *_: iter(()))
+    decide_close_calls(network, store, BF16, decided)
+    assert all(np.array_equal(own, before) for own, before in zip(decided, rounded, strict=True))
+    assert "stay as bf16 decided" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -55,7 +55,7 @@ def read_image(
         path_or_bytes: A file, or what a file holds.
         size: Pixels a side of the result.
         scaled: Let the decoder of a JPEG scale it to 1/2, 1/4 or 1/8 where twice `size` is left for antialiasing, which
-            is faster and changes pixels by less than one level of 255 in the mean.
+            is faster and changes pixels by about one level of 255 at most, in the mean.
 
     Returns:
         The pixels, uint8 [size, size, 3].

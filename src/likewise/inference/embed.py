@@ -11,15 +11,17 @@ from torch import Tensor
 
 from likewise.assembly import Network
 from likewise.data import ImageStore
+from likewise.errors import RunError
 from likewise.methods import Method, Parts
 from likewise.models.folding import folded
-from likewise.progress import track
+from likewise.progress import say, track
 from likewise.runs.large import large_array
 from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.rows import Rows
 from likewise.views import Views, plain_view
 
+LEAST_CLOSE = 256  # images that are looked at again, if there are as many: a call on few of them is exact
 CLOSE_CALLS = 0.05  # of the images: those between two clusters; what bf16 changed was among the closest 2 %
 BLOCK = 4096  # rows
 
@@ -66,6 +68,8 @@ def embed(
                 parts = network.method.parts_of(backbone(plain_view(images.to(machine.device), machine.dtype)))
             filled.add(rows, parts.features, *_said(network.method, parts))
             tracker.advance(len(rows))
+    if not len(filled):
+        raise RunError(f"none of the {len(store):,} images can be read any more; is the disk still there?")
     return Embedded(*filled.arrays())
 
 
@@ -73,8 +77,8 @@ def decide_close_calls(network: Network, store: ImageStore, machine: Machine, em
     """Look again, in float32, at the images that bfloat16 may have put into the wrong one of two clusters; in place.
 
     Rounding decides only where two clusters are about equally likely. So the `CLOSE_CALLS` of the images whose two
-    largest logits are closest are embedded again, and the clusters are nearly always those of float32 throughout
-    (docs/speed.md has the figures). Nothing happens where all was computed in float32.
+    largest logits are closest, and `LEAST_CLOSE` at least, are embedded again, and the clusters are nearly always those
+    of float32 throughout (docs/speed.md has the figures). Nothing happens where all was computed in float32.
 
     Args:
         network: That said it.
@@ -84,10 +88,14 @@ def decide_close_calls(network: Network, store: ImageStore, machine: Machine, em
     """
     if not machine.bf16 or not len(embedded.rows):
         return
-    count = math.ceil(CLOSE_CALLS * len(embedded.rows))
+    count = min(max(math.ceil(CLOSE_CALLS * len(embedded.rows)), LEAST_CLOSE), len(embedded.rows))
     close = np.sort(np.argpartition(_margins(embedded.categorical), count - 1)[:count])
     exact = replace(machine, bf16=False, reason="close calls")
-    again = embed(network, store.part(embedded.rows[close]), exact, label="deciding close calls")
+    try:
+        again = embed(network, store.part(embedded.rows[close]), exact, label="deciding close calls")
+    except RunError as error:  # images that are gone meanwhile are no reason to lose what has been said of all
+        say(f"close calls stay as bf16 decided them: {error}")
+        return
     for values, better in zip(embedded[1:], again[1:], strict=True):
         if values.flags.writeable:  # the cached features of a frozen backbone are a file that other runs use as well
             values[close[again.rows]] = better
@@ -183,6 +191,9 @@ class _Filled:
         self._rows[start : self._done] = rows
         for column, value in zip(self._columns, values, strict=True):
             column[start : self._done] = value.float().cpu().numpy()
+
+    def __len__(self) -> int:
+        return self._done
 
     def arrays(self) -> list[np.ndarray]:
         """The rows, and one array for each of the values."""

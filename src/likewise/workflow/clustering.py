@@ -197,9 +197,16 @@ def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory 
 
 def _heads_go_on(recipe: Recipe, start: RunDirectory, several: bool) -> bool:
     """Whether a training goes on with the head of the run that it starts from, and not with its backbone alone."""
-    before, name = Recipe.read(start.recipe_file).method.name, recipe.method.name
-    if before != name and not recipe.stage.name:
-        say(f"the backbone of that run, which {before} has trained, goes on; the head of {name} starts anew")
+    before, now = Recipe.read(start.recipe_file).method, recipe.method
+    if recipe.stage.name and before.name != now.name:
+        raise InputError(
+            f"{recipe.stage.name} goes on with the network of {before.name} as it is; leave out --method {now.name}, "
+            "or train that from the run first."
+        )
+    # in the MoCo v3 frame, what says the clusters stands behind the head, and is no part of it
+    reframed = (before.settings.get("frame") == "moco-v3") != (now.settings.get("frame") == "moco-v3")
+    if before.name != now.name or (reframed and not recipe.stage.name):
+        say(f"the backbone of that run, which {before.name} has trained, goes on; the head of {now.name} starts anew")
         return False
     if several and recipe.model.frozen:
         # of several heads, one that is trained already would have the lowest loss for that alone

@@ -18,7 +18,8 @@ from likewise.training.machine import Machine, machine_facts, peak_memory_mb
 
 MOST_THUMBNAILS = 10_000
 THUMBNAIL_SIZE = 96  # px
-MOST_REPRESENTED = 10_000  # images that K-means groups beside the model
+MOST_REPRESENTED = 5_000  # images that K-means groups beside the model
+LEAST_IN_CLUSTER = 20  # of them; with fewer, groups agree by chance
 
 
 def write_skipped(run: RunDirectory, store: ImageStore) -> None:
@@ -60,7 +61,7 @@ def write_results(
         "geometry": {
             "backbone": cluster_geometry(embedded.features, table.clusters),
             "instance": cluster_geometry(embedded.instance, table.clusters),
-            "representation": _representation(embedded.features, table, recipe.training.seed),
+            **_representation(embedded.features, table, recipe.training.seed),
         },
         "training": {
             "steps": outcome.steps,
@@ -80,14 +81,16 @@ def write_results(
 def _representation(features: np.ndarray, table: Assignments, seed: int) -> dict[str, Any]:
     """What K-means makes of the features, without the model's clusters: its geometry, and how far both agree.
 
-    Of many images, a sample: it is there to be compared with, and not to be used.
+    Of many images, a sample: it is there to be compared with, and not to be used. Empty where that would be too few.
     """
     count = len(features)
     rows = np.linspace(0, count - 1, min(count, MOST_REPRESENTED)).round().astype(np.int64)
+    if len(rows) < LEAST_IN_CLUSTER * table.num_clusters:
+        return {}
     sample = np.asarray(features[rows])
-    clusters = kmeans(sample, min(table.num_clusters, len(rows)), seed)
+    clusters = kmeans(sample, table.num_clusters, seed)
     agreement = {"nmi": nmi(clusters, table.clusters[rows]), "ari": ari(clusters, table.clusters[rows])}
-    return {**cluster_geometry(sample, clusters), "num_images": len(rows), "agreement": agreement}
+    return {"representation": {**cluster_geometry(sample, clusters), "num_images": len(rows), "agreement": agreement}}
 
 
 def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, table: Assignments) -> None:
