@@ -1,5 +1,7 @@
 """Close calls: bf16 answers for most images, float32 for those between two clusters."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def copied(embedded: Embedded) -> Embedded:
 def test_the_images_with_the_smallest_margins_are_those_of_float32(
     network: Network, store: ImageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("likewise.inference.embed.LEAST_CLOSE", 1)
+    monkeypatch.setattr(sys.modules[decide_close_calls.__module__], "LEAST_CLOSE", 1)
     rounded, exact = embed(network, store, BF16), embed(network, store, FP32)
     decided = copied(rounded)
     decide_close_calls(network, store, BF16, decided)
