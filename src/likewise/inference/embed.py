@@ -21,7 +21,7 @@ from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.rows import Rows
 from likewise.views import Views, plain_view
 
-LEAST_CLOSE = 256  # images that are looked at again, if there are as many: a call on few of them is exact
+LEAST_CLOSE = 32  # images that are looked at again, if there are as many: a call on few of them is exact
 CLOSE_CALLS = 0.05  # of the images: those between two clusters; what bf16 changed was among the closest 2 %
 BLOCK = 4096  # rows
 
