@@ -21,8 +21,8 @@ from likewise.training.machine import Machine, keep_freed_memory
 from likewise.training.rows import Rows
 from likewise.views import Views, plain_view
 
-LEAST_CLOSE = 32  # images that are looked at again, if there are as many: a call on few of them is exact
-CLOSE_CALLS = 0.05  # of the images: those between two clusters; what bf16 changed was among the closest 2 %
+CLOSE_CALLS = 0.025  # of the images are looked at again at once, from the closest call on,
+LEAST_CLOSE = 32  # and at least so many, if there are as many: a call on few images is exact
 BLOCK = 4096  # rows
 
 
@@ -76,9 +76,10 @@ def embed(
 def decide_close_calls(network: Network, store: ImageStore, machine: Machine, embedded: Embedded) -> None:
     """Look again, in float32, at the images that bfloat16 may have put into the wrong one of two clusters; in place.
 
-    Rounding decides only where two clusters are about equally likely. So the `CLOSE_CALLS` of the images whose two
-    largest logits are closest, and `LEAST_CLOSE` at least, are embedded again, and the clusters are nearly always those
-    of float32 throughout (docs/speed.md has the figures). Nothing happens where all was computed in float32.
+    Rounding decides only where two clusters are about equally likely. So images are embedded again in the order of
+    their margins, the difference of their two largest logits, `CLOSE_CALLS` of them at a time, until a second look
+    changes the cluster of none. The clusters are then nearly always those of float32 throughout (docs/speed.md has the
+    figures). Nothing happens where all was computed in float32.
 
     Args:
         network: That said it.
@@ -88,17 +89,25 @@ def decide_close_calls(network: Network, store: ImageStore, machine: Machine, em
     """
     if not machine.bf16 or not len(embedded.rows):
         return
-    count = min(max(math.ceil(CLOSE_CALLS * len(embedded.rows)), LEAST_CLOSE), len(embedded.rows))
-    close = np.sort(np.argpartition(_margins(embedded.categorical), count - 1)[:count])
     exact = replace(machine, bf16=False, reason="close calls")
-    try:
-        again = embed(network, store.part(embedded.rows[close]), exact, label="deciding close calls")
-    except RunError as error:  # images that are gone meanwhile are no reason to lose what has been said of all
-        say(f"close calls stay as bf16 decided them: {error}")
-        return
-    for values, better in zip(embedded[1:], again[1:], strict=True):
-        if values.flags.writeable:  # the cached features of a frozen backbone are a file that other runs use as well
-            values[close[again.rows]] = better
+    order = np.argsort(_margins(embedded.categorical), kind="stable")
+    step = max(math.ceil(CLOSE_CALLS * len(order)), LEAST_CLOSE)
+    for start in range(0, len(order), step):
+        close = np.sort(order[start : start + step])
+        try:
+            again = embed(network, store.part(embedded.rows[close]), exact, label="deciding close calls")
+        except RunError as error:  # images that are gone meanwhile are no reason to lose what has been said of all
+            say(f"close calls stay as bf16 decided them: {error}")
+            return
+        places = close[again.rows]
+        changed = embedded.categorical[places].argmax(axis=1) != again.categorical.argmax(axis=1)
+        for values, better in zip(embedded[1:], again[1:], strict=True):
+            if (
+                values.flags.writeable
+            ):  # the cached features of a frozen backbone are a file that other runs use as well
+                values[places] = better
+        if not changed.any():
+            return
 
 
 def _margins(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
