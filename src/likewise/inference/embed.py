@@ -102,9 +102,8 @@ def decide_close_calls(network: Network, store: ImageStore, machine: Machine, em
         places = close[again.rows]
         changed = embedded.categorical[places].argmax(axis=1) != again.categorical.argmax(axis=1)
         for values, better in zip(embedded[1:], again[1:], strict=True):
-            if (
-                values.flags.writeable
-            ):  # the cached features of a frozen backbone are a file that other runs use as well
+            # the cached features of a frozen backbone are a file that other runs use as well
+            if values.flags.writeable:
                 values[places] = better
         if not changed.any():
             return
