@@ -9,6 +9,7 @@ optimiser. Parts that the machine does not have, such as packed convolutions wit
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,12 +24,14 @@ PARTS = {
     "channels first": "channels_last",
     "ordinary convolutions": "packed convolutions",
     "memory given back": "freed memory kept",
+    "norm, sum and ReLU apart": "fused norms",
     "not compiled": "torch.compile",
 }
 
 
 def parts() -> dict[str, str]:
     """The parts of this machine's fast path, by what a step without one is called."""
+    from likewise.models.fused_norm import norm_kernels
     from likewise.models.packed_conv import TILED_TYPES
     from likewise.training.machine import choose_machine
 
@@ -38,6 +41,7 @@ def parts() -> dict[str, str]:
         "fp32": machine.bf16,
         "ordinary convolutions": on_processor and machine.dtype in TILED_TYPES,
         "memory given back": on_processor,
+        "norm, sum and ReLU apart": on_processor and norm_kernels() is not None,
         "not compiled": machine.compile,
     }
     return {name: part for name, part in PARTS.items() if there.get(name, True)}
@@ -47,25 +51,25 @@ def step_side(backbone: str, batch: int, without: str, compiled: bool = False) -
     """A step, without the part that is named so."""
     if without == "memory given back":
         os.environ["LIKEWISE_KEEP_MEMORY"] = "0"
+    if without == "norm, sum and ReLU apart":
+        os.environ["LIKEWISE_NATIVE"] = "0"
     from likewise.config import TrainingConfig
     from likewise.methods.cdc import CDC, CDCConfig
     from likewise.models import build_backbone
     from likewise.training.batches import generator_of
-    from likewise.training.machine import choose_machine, keep_freed_memory
+    from likewise.training.machine import adapt, choose_machine
     from likewise.training.plan import build_optimizer
     from likewise.views import ViewConfig, Views
 
     machine = choose_machine("fp32" if without == "fp32" else "auto")
-    if machine.device == "cpu":
-        keep_freed_memory()
+    machine = replace(machine, compile=compiled or (machine.compile and without != "not compiled"))
     network = build_backbone(backbone, size=SIZE, small_stem=True)
     if without == "ordinary convolutions":
         _unpack(network)
     method = CDC(network, network.num_features, CLUSTERS, CDCConfig()).train().to(machine.device)
-    if without != "channels first":
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compiled or (machine.compile and without != "not compiled"):
-        network.compile(dynamic=False)
+    adapt(method, machine)
+    if without == "channels first":
+        method.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     optimizer = build_optimizer(method, TrainingConfig(learning_rate=0.01))
     make = Views(ViewConfig(), SIZE, machine.dtype)
     images = torch.randint(0, 256, (batch, 3, SIZE, SIZE), dtype=torch.uint8).to(machine.device)

@@ -146,19 +146,15 @@ def likewise_side(method: str, backbone: str, batch: int, steps: int) -> Work:
     from likewise.methods import METHODS
     from likewise.models import build_backbone
     from likewise.training.batches import ImageBatches
-    from likewise.training.machine import keep_freed_memory
+    from likewise.training.machine import adapt
     from likewise.training.plan import build_optimizer
     from likewise.views import ViewConfig, Views
 
     machine = MACHINE
-    if machine.device == "cpu":
-        keep_freed_memory()
     network = build_backbone(backbone, size=SIZE, small_stem=True)
     kind = METHODS["moco-v2" if method == "moco" else "simclr"][0]
     model = kind(network, network.num_features, CLASSES, kind.Config(queue_size=QUEUE)).train()
-    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if machine.compile:
-        model.backbone.compile(dynamic=False)
+    adapt(model.to(machine.device), machine)
     optimizer = build_optimizer(model, TrainingConfig(learning_rate=0.06))
     store = load_images(open_source(pictures(batch).permute(0, 2, 3, 1).numpy()), SIZE)
     batches = ImageBatches(store, Views(ViewConfig(), SIZE, machine.dtype), batch, seed=0)

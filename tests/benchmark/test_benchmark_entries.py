@@ -107,6 +107,17 @@ def test_rows_start_from_a_recipe(tmp_path):
         assert recipe.views.model_fields_set == (set() if name == "cdc+self-label 1" else {"blur"})
 
 
+def test_heads_on_the_features_of_another_method_are_beside_the_budget(tmp_path):
+    setup = Setup("cifar10:train", "source", 10, minutes=30, recipe="cdc-cifar10")
+    found = recipes(setup, "simclr-heads,scan-heads,cdc-one-head", tmp_path)
+    assert found["simclr-heads 0"].training.minutes == found["cdc-one-head 0"].training.minutes == 30
+    assert found["cdc-one-head 0"].training.heads == 1
+    heads = found["simclr-heads 1"]
+    assert (heads.training.minutes, heads.training.epochs, heads.training.steps) == (None, None, None)
+    assert (heads.method.name, heads.model.frozen, heads.training.batch_size) == ("cdc", True, 512)
+    assert (found["scan-heads 1"].method.name, found["scan-heads 1"].training.learning_rate) == ("scan", 1e-2)
+
+
 def test_what_a_recipe_says_of_its_method_is_not_for_others(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(

@@ -280,6 +280,26 @@ def test_training_goes_on_within_an_epoch(memory_bytes: int) -> None:
     assert not torch.equal(whole[0], next(store.training_batches(8, 5, 2)))
 
 
+def test_training_takes_its_batches_from_the_device_that_has_a_copy() -> None:
+    store = load_images(Counting(40), 4)
+    expected = list(store.training_batches(8, 5, 1, choose=lambda rows: rows[::2]))
+    store.copy_to("cpu")
+    copied = list(store.training_batches(8, 5, 1, choose=lambda rows: rows[::2]))
+    assert all(torch.equal(*pair) for pair in zip(expected, copied, strict=True))
+    assert store.memory_bytes == 40 * 4 * 4, "they are grey"
+    store.copy_to("meta")  # the one device beside the processor that is everywhere
+    assert [(batch.device.type, batch.shape) for batch in store.training_batches(16, 5, 1)] == [
+        ("meta", (16, 1, 4, 4)),
+        ("meta", (16, 1, 4, 4)),
+    ]
+    assert store.read(slice(0, 2)).device.type == "cpu", "all else reads them where they were"
+
+
+def test_images_that_are_not_in_memory_are_on_no_device() -> None:
+    with pytest.raises(RunError, match="decoded anew in every epoch"):
+        load_images(Counting(4), 4, memory_bytes=0).copy_to("cpu")
+
+
 def test_ordered_map_raises_in_its_place_and_stops() -> None:
     results = ordered_map(lambda value: 1 // value, [1, 1, 0, 1], workers=2, ahead=3)
     assert [next(results), next(results)] == [1, 1]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from likewise.errors import RunError
+from likewise.folders import cache_folder
 from likewise.runs import large
-from likewise.runs.large import cache_folder, large_array
+from likewise.runs.large import large_array
 
 mapped = pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="they are in memory here")
 

@@ -22,7 +22,7 @@ from likewise.training import fit
 from likewise.training.batches import ImageBatches
 from likewise.training.callbacks import CALIBRATION_STEPS, Budget, Diverged, EpochCheckpoint
 from likewise.training.fit import Interrupted, Outcome, train
-from likewise.training.machine import Machine
+from likewise.training.machine import Machine, adapt
 from likewise.training.plan import Plan
 from likewise.views import ViewConfig, Views
 
@@ -122,7 +122,7 @@ def test_lightning_does_what_a_bare_loop_does(images: np.ndarray, tmp_path: Path
     batches = ImageBatches(store, Views(ViewConfig(), 12), BATCH, seed=3)
     training = TrainingConfig(steps=6, batch_size=BATCH, warmup_steps=2)
     plan, optimizer = fit.Plan.of(training), fit.build_optimizer(method, training)
-    method.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    adapt(method.train(), MACHINES["fp32"])
     step = 0
     for epoch in range(2):
         for batch in batches.epoch(epoch):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from likewise.methods import CDC, Center
-from likewise.training.health import Window, findings
+from likewise.methods import CDC, Center, SimCLR
+from likewise.training.health import Window, collapse, findings
 
 BATCH = 256
 CHANCE = math.log(2 * BATCH - 1)
@@ -61,8 +61,14 @@ def test_collapse(shares: list[float]) -> None:
 
 def test_collapse_is_said_in_words() -> None:
     (sentence,) = findings(window([6, *[0.4] * 9]), CHANCE, 0.5, CDC.signs).values()
-    assert sentence.startswith("the clusters are collapsing: 62% of the images are in one of 10. ")
+    assert sentence.startswith("the clusters are collapsing: 62% of the images are in one of 10 clusters. ")
     assert "cluster_weight" in sentence
+
+
+def test_clusters_at_the_end_of_a_run() -> None:
+    assert collapse(torch.tensor([30, 30, 40]), CDC.signs) == ""
+    assert collapse(torch.tensor([95, 5]), SimCLR.signs).startswith("95% of the images are in one of 2 clusters. ")
+    assert "train longer" in collapse(torch.tensor([0, 100, 0]), SimCLR.signs)
 
 
 @pytest.mark.parametrize(

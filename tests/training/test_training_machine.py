@@ -79,6 +79,14 @@ def test_cuda(bf16: bool, bare: pytest.MonkeyPatch) -> None:
     assert choose_machine().compile
 
 
+def test_a_quarter_of_the_free_memory_of_a_gpu_is_for_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (4_000, 8_000))
+    gpu = Machine("cuda", bf16=True, compile=False, reason="Some GPU")
+    assert gpu.has_room_for(1_000)
+    assert not gpu.has_room_for(1_001)
+    assert not Machine("cpu", bf16=True, compile=False, reason="no GPU").has_room_for(1)
+
+
 def test_apple(bare: pytest.MonkeyPatch) -> None:
     bare.setattr(torch.backends.mps, "is_available", lambda: True)
     with_compiler(bare)
@@ -165,9 +173,11 @@ def test_freed_memory_is_not_kept_elsewhere(libc: LibC, monkeypatch: pytest.Monk
 
 def test_facts_name_everything_that_a_figure_needs() -> None:
     facts = machine_facts(Machine("cpu", False, False, "test"))
-    assert set(facts) == {"computed on", "processor", "cores", "system", "python", "torch", "likewise"}
+    assert set(facts) == {"computed on", "batch norm", "processor", "cores", "system", "python", "torch", "likewise"}
     assert all(facts.values())
     assert facts["cores"] == str(os.cpu_count())
+    compiled = machine_facts(Machine("cpu", False, True, "test"))
+    assert compiled["batch norm"] == "torch's"
 
 
 def test_peak_memory() -> None:

@@ -10,9 +10,9 @@ import torch
 from patterns import QUICK, picture
 from safetensors.torch import load_file, save_file
 
-from likewise.assembly import build_network, build_trained
+from likewise.assembly import build_network, build_trained, image_store
 from likewise.config import Recipe
-from likewise.data import open_source
+from likewise.data import ImageStore, open_source
 from likewise.defaults import with_model
 from likewise.errors import InputError
 from likewise.evaluation import kmeans
@@ -20,9 +20,10 @@ from likewise.recipe_book import make_recipe
 from likewise.report import write_report
 from likewise.runs import RunDirectory, large
 from likewise.scoring import evaluate
+from likewise.training.machine import Machine
 from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
-from likewise.workflow.clustering import _say_what_follows
+from likewise.workflow.clustering import _batches, _say_what_follows
 from likewise.workflow.reuse import open_network
 
 
@@ -105,6 +106,20 @@ def test_what_memory_does_not_hold_goes_to_files(
     assert found.names == expected.names
     for one, other in zip(mapped, held, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_images_are_copied_to_a_gpu_that_has_room_for_them(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = []
+    monkeypatch.setattr(Machine, "has_room_for", lambda machine, size: size == 240 * 20 * 20 * 3)
+    monkeypatch.setattr(ImageStore, "copy_to", lambda store, device: copied.append((len(store), device)))
+    recipe = make_recipe(None, {"method.num_clusters": 4}, QUICK)
+    source = open_source(str(photos))
+    for memory in (2.0, 1e-9):
+        recipe.data.memory_gb = memory
+        resolved = with_model(recipe, source)
+        store = image_store(source, resolved.data)
+        _batches(None, store, resolved, Machine("cpu", bf16=False, compile=False, reason="test"), None, None)
+    assert copied == [(240, "cpu")], "those that are decoded in every epoch are nowhere else"
 
 
 def test_a_setting_says_which_others_go_with_it(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,8 +64,8 @@ def clustering(
     methods: Annotated[
         str,
         typer.Option(
-            help="Which, with commas: kmeans-pixels, spectral-pixels, simclr, moco-v2, scan, center, cdc, "
-            "supervised. Those that train without labels may end with +self-label."
+            help="Which, with commas: kmeans-pixels, spectral-pixels, simclr, simclr-heads, moco-v2, scan, scan-heads, "
+            "center, cdc, cdc-one-head, supervised. Those that train without labels may end with +self-label."
         ),
     ] = "kmeans-pixels,simclr,scan,cdc",
     recipe: RecipeOption = None,

@@ -12,6 +12,7 @@ SUPERVISED = "supervised"
 NEW_HEADS = "new-heads"
 FULL = "full"
 SELF_LABEL_SHARE = 0.2
+FROZEN = "model.frozen=true"
 _METHOD = "method.name="
 Backbone = Literal["frozen", "trained"]
 
@@ -21,7 +22,7 @@ class Stage:
     """One training.
 
     Attributes:
-        share: Of the budget, in 0..1.
+        share: Of the budget, in 0..1; with 0, it takes what such a training takes by default, beside the budget.
         settings: What differs from the recipe that all share, as `NAME=VALUE`.
     """
 
@@ -88,6 +89,12 @@ _ENTRIES = (
     Entry("kmeans-pixels", "K-means on pixels"),
     Entry("spectral-pixels", "spectral clustering on pixels, on a graph of at most 5,000 images"),
     Entry("simclr", "SimCLR, then K-means on its features", (Stage(1.0, ("method.name=simclr",)),)),
+    Entry(
+        "simclr-heads",
+        "SimCLR, then heads of CDC on its frozen features, beside the budget as CDC's own new heads are",
+        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, ("method.name=cdc", FROZEN))),
+        only="trained",
+    ),
     Entry("moco-v2", "MoCo v2, then K-means on its features", (Stage(1.0, ("method.name=moco-v2",)),)),
     Entry(
         "scan",
@@ -96,11 +103,22 @@ _ENTRIES = (
         (SCAN_HEAD,),
     ),
     Entry(
+        "scan-heads",
+        "SimCLR, then SCAN's heads on its frozen features, beside the budget",
+        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, (*SCAN_HEAD.settings, FROZEN))),
+        only="trained",
+    ),
+    Entry(
         "center",
         "cluster centres, after half of the steps without them; on a frozen backbone with them at once",
         (Stage(1.0, ("method.name=center",)),),
     ),
     Entry("cdc", "CDC", (Stage(1.0, ("method.name=cdc",)),)),
+    Entry(
+        "cdc-one-head",
+        "CDC with the head that it was trained with, as in the paper, and no new ones",
+        (Stage(1.0, ("method.name=cdc", "training.heads=1")),),
+    ),
     Entry(SUPERVISED, "training with the labels: the upper bound", (Stage(1.0, ("method.name=supervised",)),)),
 )
 ENTRIES = {entry.name: entry for entry in _ENTRIES}

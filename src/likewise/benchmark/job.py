@@ -32,6 +32,7 @@ from likewise.training.machine import choose_machine, machine_facts, peak_memory
 from likewise.workflow import cluster
 
 STOPPED = 130  # exit status of a job that the user stopped
+LENGTHS = ("minutes", "epochs", "steps", "hold_steps")
 SCORES = ("acc", "nmi", "ari", "ami")
 PIXEL_CLUSTERS = {"kmeans-pixels": kmeans, "spectral-pixels": spectral}
 
@@ -84,6 +85,8 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
     if start is not None:
         given["model.start"] = str(start)
     base = base_tables(setup, stage.method, stage.is_further)
+    if not stage.share:  # the recipe's own length is for what has a share of it
+        base["training"] = {name: value for name, value in base.get("training", {}).items() if name not in LENGTHS}
     return make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
 
 

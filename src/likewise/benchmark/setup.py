@@ -41,8 +41,10 @@ class Setup:
     settings: tuple[str, ...] = ()
 
     def budget(self, share: float) -> dict[str, Any]:
-        """How long a training is that has a share of the budget, in 0..1, by dotted name."""
+        """How long a training is that has a share of the budget, in 0..1, by dotted name; with 0, as by default."""
         lengths: dict[str, Any] = {}
+        if not share:
+            return lengths
         for name, whole in (("minutes", self.minutes), ("epochs", self.epochs), ("steps", self.steps)):
             if whole is not None:
                 lengths[f"training.{name}"] = max(round(share * whole), 1) if name == "steps" else share * whole

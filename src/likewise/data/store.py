@@ -78,6 +78,7 @@ class ImageStore:
         self.skipped, self.strict, self.workers = skipped, strict, workers
         self.names: list[str] = [source.names[int(index)] for index in indices]
         self._pixels = _as_tensor(pixels) if pixels is not None else None
+        self._near: torch.Tensor | None = None  # a copy beside the processor that trains
         self._failed: set[int] = set()
         self._told = False
 
@@ -88,6 +89,11 @@ class ImageStore:
     def in_memory(self) -> bool:
         """Whether all images are in memory."""
         return self._pixels is not None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the images take, or would take, in memory."""
+        return len(self) * self.channels * self.size**2
 
     @property
     def labels(self) -> Int[np.ndarray, " images"] | None:
@@ -112,6 +118,21 @@ class ImageStore:
             if isinstance(result, UnreadableImage):
                 raise self._gone(row, result) from result
         return self._stack([result for result in results if not isinstance(result, UnreadableImage)])
+
+    def copy_to(self, device: str) -> None:
+        """Hold a copy of all images on a device, where `training_batches` takes its batches from then on.
+
+        A step then copies the rows of its batch to the device, and not their pixels.
+
+        Args:
+            device: Of torch, such as `"cuda"`. It must have room for `memory_bytes`.
+
+        Raises:
+            RunError: If the images are not in memory.
+        """
+        if self._pixels is None:
+            raise RunError("images that are decoded anew in every epoch cannot be held on a device")
+        self._near = self._pixels.to(device)
 
     def part(self, rows: Rows) -> ImageStore:
         """A store of these rows only."""
@@ -152,15 +173,16 @@ class ImageStore:
             choose: Which rows to read for those of a batch: their neighbours, or the share of one process.
 
         Yields:
-            Images, uint8 [B, C, S, S], always as many as rows were chosen.
+            Images, uint8 [B, C, S, S], always as many as rows were chosen; on the device that has a copy, if one has.
 
         Raises:
             InputError: If there are fewer images than a batch holds.
             RunError: If an image can no longer be read and the store is strict, or a whole batch cannot.
         """
         order = map(choose, islice(shuffled_batches(len(self), batch_size, seed, epoch), skip, None))
-        if self.in_memory:
-            yield from map(self.read, order)
+        pixels = self._pixels if self._near is None else self._near
+        if pixels is not None:
+            yield from (pixels.index_select(0, _as_tensor(rows).to(pixels.device)) for rows in order)
             return
         self._say_what_it_costs()
         for rows, results in self._stream(order, batch_size):
@@ -178,7 +200,7 @@ class ImageStore:
         if self._told or len(self) <= FEW:
             return
         self._told = True
-        needed = len(self.source) * self.channels * self.size**2 / 2**30
+        needed = self.memory_bytes / 2**30
         say(
             f"{len(self):,} images at {self.size} px need {needed:.3g} GB, more than data.memory_gb allows: they are "
             f"decoded anew in every epoch. If there is memory for them, --set data.memory_gb={math.ceil(needed)} keeps "

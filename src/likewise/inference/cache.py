@@ -13,13 +13,13 @@ from likewise._version import __version__
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore
 from likewise.errors import RunError
+from likewise.folders import cache_folder
 from likewise.inference.embed import random_images
 from likewise.models import Backbone
 from likewise.models.folding import folded
 from likewise.progress import say, track
 from likewise.ranks import rank, wait
 from likewise.runs.files import replacing
-from likewise.runs.large import cache_folder
 from likewise.training.batches import generator_of
 from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view

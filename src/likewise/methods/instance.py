@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from likewise.methods.base import Method, Parts
+from likewise.methods.base import Method, Parts, Signs
 from likewise.methods.frames import Encoder, FrameConfig, FrameName, build_frame, frame_sizes
 from likewise.methods.kmeans import BLOCK, kmeans_centers
 
@@ -69,6 +69,7 @@ class SimCLR(Method):
 
     Config: type[FrameConfig] = SimCLRConfig
     concludes = True
+    signs = Signs(collapsed="Either they are as alike as that, or K-means needs better features: train longer")
 
     def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: FrameConfig) -> None:
         super().__init__()

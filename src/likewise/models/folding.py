@@ -27,9 +27,10 @@ def folded(network: nn.Module, example: Tensor) -> nn.Module:
     copied = copy.deepcopy(network)
     for convolution, norm in _pairs(copied, example):
         _replace(copied, convolution, fuse_conv_bn_eval(convolution, norm))
-        # timm's norms bring their activation along
+        # timm's norms and fused ones bring along what follows
         after = [child for child in (getattr(norm, "drop", None), getattr(norm, "act", None)) if child is not None]
-        _replace(copied, norm, nn.Sequential(*after))
+        # one that takes a residual as well is called with it
+        _replace(copied, norm, after[0] if len(after) == 1 else nn.Sequential(*after))
     expected = network.forward(example)  # of a compiled network too, without compiling it for two images
     # what a convolution gives may be read by more than its norm, which no module tells
     same = torch.allclose(copied(example), expected, rtol=1e-2, atol=1e-3 * expected.abs().max().item())

@@ -11,6 +11,13 @@ def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
     return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
+class Residual(nn.Sequential):
+    """Two blocks, and the sum of what goes in and what comes out."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input + super().forward(input)
+
+
 class ResNet9(nn.Module):
     """Eight 3x3 convolutions in four stages, two of them residual, at a third of a ResNet-18's depth.
 
@@ -29,14 +36,12 @@ class ResNet9(nn.Module):
         self.num_features = 8 * width
         self.stem = _block(in_chans, width, pool=True)
         self.stage1 = _block(width, 2 * width)
-        self.residual1 = nn.Sequential(_block(2 * width, 2 * width), _block(2 * width, 2 * width))
+        self.residual1 = Residual(_block(2 * width, 2 * width), _block(2 * width, 2 * width))
         self.stage2 = _block(2 * width, 4 * width, pool=True)
         self.stage3 = _block(4 * width, 8 * width, pool=True)
-        self.residual3 = nn.Sequential(_block(8 * width, 8 * width), _block(8 * width, 8 * width))
+        self.residual3 = Residual(_block(8 * width, 8 * width), _block(8 * width, 8 * width))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.stage1(self.stem(images))
-        x = self.stage2(x + self.residual1(x))
-        x = self.stage3(x)
-        x = x + self.residual3(x)
+        x = self.residual1(self.stage1(self.stem(images)))
+        x = self.residual3(self.stage3(self.stage2(x)))
         return torch.amax(x, dim=(2, 3))

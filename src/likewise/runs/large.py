@@ -5,20 +5,15 @@ import mmap
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from likewise.errors import RunError
+from likewise.folders import cache_folder
 
 MOST_IN_MEMORY = 2**30  # bytes of one array
 LEFT_FREE = 3  # times an array that must stay free on the disk: what is computed is written to a run as well
-
-
-def cache_folder() -> Path:
-    """Where files go that can be made again: `$LIKEWISE_CACHE`, or `~/.cache/likewise`. May be deleted between runs."""
-    return Path(os.environ.get("LIKEWISE_CACHE") or "~/.cache/likewise").expanduser()
 
 
 def large_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:

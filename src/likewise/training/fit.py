@@ -32,7 +32,7 @@ from likewise.training.callbacks import (
     Preparation,
     Progress,
 )
-from likewise.training.machine import Machine, keep_freed_memory
+from likewise.training.machine import Machine, adapt
 from likewise.training.plan import Plan, build_optimizer
 
 
@@ -167,12 +167,7 @@ def train(
     if world_size() > 1 and machine.device == "cuda":  # torch has it for GPUs only
         synchronise_norms(method)
     module = MethodTraining(method, batches, plan, training)
-    if machine.device == "cpu":
-        keep_freed_memory()
-    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if machine.compile:
-        # shapes are few: a graph for each beats one for all, which the packed convolutions would also be too much for
-        method.backbone.compile(dynamic=False)
+    adapt(method, machine)
     curves = Curves(folder / "log.csv", plan, num_clusters, batches.steps_per_epoch)
     chance = method.chance_loss(batches.batch_size)
     health = Health(plan, num_clusters, chance, method.signs, training.learning_rate)

@@ -60,10 +60,32 @@ class Window:
         losses = {name: self.mean(name) for name in self._losses}
         if not self.sees_clusters:
             return losses
-        counts = self.counts
-        shares = counts.double() / max(int(counts.sum()), 1)
-        entropy = float(-torch.special.xlogy(shares, shares).sum()) / math.log(len(shares))
-        return losses | {"size_entropy": entropy, "largest_share": float(shares.max())}
+        entropy, largest = balance(self.counts)
+        return losses | {"size_entropy": entropy, "largest_share": largest}
+
+
+def balance(counts: Tensor) -> tuple[float, float]:
+    """How equal clusters are in size: the entropy of their sizes, of which 1 is balanced, and the largest share.
+
+    Args:
+        counts: Images in each cluster, [K] with K >= 2.
+    """
+    shares = counts.double() / max(int(counts.sum()), 1)
+    entropy = float(-torch.special.xlogy(shares, shares).sum()) / math.log(len(shares))
+    return entropy, float(shares.max())
+
+
+def collapse(counts: Tensor, signs: Signs) -> str:
+    """What there is to say of clusters of which a few have most of the images; empty where none have.
+
+    Args:
+        counts: Images in each cluster, [K] with K >= 2.
+        signs: Of the method.
+    """
+    entropy, largest = balance(counts)
+    if largest <= max(0.5, 3 / len(counts)) and entropy >= 0.5:
+        return ""
+    return f"{largest:.0%} of the images are in one of {len(counts)} clusters. {signs.collapsed}"
 
 
 def findings(window: Window, chance_loss: float, progress: float, signs: Signs) -> dict[str, str]:
@@ -101,12 +123,9 @@ def findings(window: Window, chance_loss: float, progress: float, signs: Signs) 
 
 def _size_findings(window: Window, progress: float, signs: Signs) -> dict[str, str]:
     counts, clusters = window.counts, window.num_clusters
-    figures, fair = window.figures(), int(counts.sum()) / clusters
-    if figures["largest_share"] > max(0.5, 3 / clusters) or figures["size_entropy"] < 0.5:
-        return {
-            "collapsed": f"the clusters are collapsing: {figures['largest_share']:.0%} of the images are in one of "
-            f"{clusters}. {signs.collapsed}"
-        }
+    if said := collapse(counts, signs):
+        return {"collapsed": f"the clusters are collapsing: {said}"}
+    fair = int(counts.sum()) / clusters
     if progress > 0.3 and fair >= 20 and (few := int((counts < EMPTY_SHARE * fair).sum())):
         return {"empty": f"{few} of {clusters} clusters {'is' if few == 1 else 'are'} almost empty. {signs.empty}"}
     return {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from likewise.assembly import (
     Network,
@@ -34,6 +35,7 @@ from likewise.runs.files import write_text
 from likewise.runs.lock import held
 from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors
 from likewise.training.fit import Outcome, train
+from likewise.training.health import collapse
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
 from likewise.views import Views
@@ -156,6 +158,7 @@ def _grouped(
         network.method.conclude(as_tensor(features))
         embedded = embed_features(network.method, rows, features, machine)
     decide_close_calls(network, store, machine, embedded)
+    outcome = _ended(outcome, embedded, recipe, trained)
     if rank() == 0:
         network.save(run.model_file)
         write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())
@@ -173,6 +176,16 @@ def _renewed(
         warnings = [f"before the head was replaced, {warning}" for warning in warnings]
     seconds = outcome.seconds + time.monotonic() - start
     return replace(outcome, seconds=seconds, warnings=warnings), learned
+
+
+def _ended(outcome: Outcome, embedded: Embedded, recipe: Recipe, trained: Method) -> Outcome:
+    """The outcome, with a warning if a few clusters have most of the images: a short run is not judged before."""
+    counts = torch.from_numpy(embedded.categorical.argmax(axis=1)).bincount(minlength=recipe.method.num_clusters)
+    if not (said := collapse(counts, trained.signs)):
+        return outcome
+    warning = f"in the end, {said}."
+    say(f"warning: {warning}")
+    return replace(outcome, warnings=[*outcome.warnings, warning])
 
 
 def _say_what_follows(asked: dict[str, Any], recipe: Recipe) -> None:
@@ -315,6 +328,8 @@ def _batches(
         batches = FeatureBatches(cached.views, cached.plain, training.batch_size, training.seed, neighbors)
         indices = store.indices[cached.rows]
     else:
+        if store.in_memory and machine.has_room_for(store.memory_bytes):
+            store.copy_to(machine.device)
         views = Views(recipe.views, store.size, machine.dtype)
         batches = ImageBatches(store, views, training.batch_size, training.seed, neighbors)
         indices = store.indices

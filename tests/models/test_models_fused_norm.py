@@ -1,0 +1,189 @@
+"""Fused norms: the values, gradients and running statistics of torch's operations, one after another."""
+
+import copy
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from likewise.models import build_backbone, fused_norm, native
+from likewise.models.folding import folded
+from likewise.models.fused_norm import FusedNorm, Joined, What, fuse_norms, norm_kernels
+
+built = pytest.mark.skipif(norm_kernels() is None, reason="needs a compiler")
+
+
+def laid_out(*shape: int, dtype: torch.dtype, shift: float = 0.0) -> Tensor:
+    return (torch.randn(*shape) * 2 + shift).to(dtype).to(memory_format=torch.channels_last)
+
+
+def norm_of(channels: int, what: What) -> FusedNorm:
+    norm = nn.BatchNorm2d(channels)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.normal_(norm.bias)
+    norm.__class__, norm.act = FusedNorm, Joined(what)
+    return norm  # type: ignore[return-value]
+
+
+def run(norm: nn.Module, pixels: Tensor, residual: Tensor | None, direction: Tensor) -> dict[str, Tensor]:
+    """What a training step makes of a norm."""
+    pixels = pixels.detach().clone().requires_grad_()
+    residual = None if residual is None else residual.detach().clone().requires_grad_()
+    result = norm(pixels, residual)
+    (result * direction.to(result.dtype)).sum().backward()
+    found = {"result": result, "pixels": pixels.grad} | {name: p.grad for name, p in norm.named_parameters()}
+    found |= dict(norm.named_buffers()) | ({} if residual is None else {"residual": residual.grad})
+    return {name: value.detach() for name, value in found.items() if value is not None}
+
+
+@built
+@pytest.mark.parametrize("what", What)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 16, 1, 2), (5, 64, 9, 7), (2, 80, 33, 20), (1, 144, 5, 4)])
+def test_it_is_what_torch_computes(what: What, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    norm, pixels = norm_of(shape[1], what), laid_out(*shape, dtype=dtype, shift=3.0)
+    residual = laid_out(*shape, dtype=dtype) if what > What.RELU else None
+    direction = laid_out(*shape, dtype=dtype)
+    exact = copy.deepcopy(norm).double()
+    wanted = run(exact, pixels.double(), None if residual is None else residual.double(), direction.double())
+    found = run(norm, pixels, residual, direction)
+    assert found["result"].dtype == found["pixels"].dtype == dtype
+    assert found["result"].is_contiguous(memory_format=torch.channels_last)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        rough = dtype == torch.bfloat16 and name in ("result", "pixels", "residual")
+        scale = value.abs().max().item()
+        # a pixel at the edge of the ReLU may fall to either side of it
+        close = torch.isclose(found[name].double(), value.double(), rtol=0, atol=scale * (1e-2 if rough else 1e-5))
+        assert close.double().mean() > 0.999, name
+
+
+@built
+def test_a_small_variance_far_from_zero_survives() -> None:
+    torch.manual_seed(0)
+    pixels = 1000 + torch.randn(64, 16, 8, 8).to(memory_format=torch.channels_last)
+    norm = norm_of(16, What.NORM)
+    result = norm(pixels)
+    wanted = nn.functional.batch_norm(pixels.double(), None, None, norm.weight.double(), norm.bias.double(), True)
+    assert torch.allclose(result.double(), wanted, atol=2e-3)
+
+
+@built
+@pytest.mark.parametrize("what", What)
+def test_what_is_no_number_stays_so(what: What) -> None:
+    pixels = laid_out(2, 16, 4, 4, dtype=torch.bfloat16)
+    pixels[0, 3, 0, 0] = torch.nan
+    result = norm_of(16, what)(pixels, pixels if what > What.RELU else None)
+    assert result[:, 3].isnan().all()
+    assert result[1, :3].isfinite().all()
+
+
+@built
+def test_equal_steps_are_equal_to_the_bit() -> None:
+    torch.manual_seed(0)
+    norm, pixels = norm_of(64, What.RELU_OF_SUM), laid_out(64, 64, 16, 16, dtype=torch.bfloat16)
+    one, other = (run(copy.deepcopy(norm), pixels, pixels, pixels) for _ in range(2))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda norm, pixels: (norm.eval(), pixels),
+        lambda norm, pixels: (norm, pixels.contiguous()),
+        lambda norm, pixels: (norm.double(), pixels.double()),
+        lambda norm, pixels: (norm_of(12, What.RELU), pixels[:, :12].contiguous(memory_format=torch.channels_last)),
+    ],
+    ids=["evaluation", "channels first", "float64", "twelve channels"],
+)
+def test_elsewhere_it_is_torchs(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_norm, "norm_kernels", lambda: pytest.fail("this is not for the kernels"))
+    norm, pixels = change(norm_of(16, What.RELU), laid_out(4, 16, 6, 6, dtype=torch.float32))
+    plain = nn.Sequential(nn.BatchNorm2d(norm.num_features), nn.ReLU()).to(pixels.dtype).train(norm.training)
+    plain[0].load_state_dict(norm.state_dict())
+    assert torch.allclose(norm(pixels), plain(pixels), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet9", "resnet18", "resnet50", "resnet18d", "efficientnet_lite0", "seresnet18"])
+def test_a_network_stays_what_it_was(name: str) -> None:
+    torch.manual_seed(0)
+    if name == "resnet9":
+        network: Any = build_backbone(name, size=32).network
+    else:
+        network = timm.create_model("tf_" * name.startswith("eff") + name, num_classes=0)
+    with torch.no_grad():
+        for part in network.modules():  # some norms of residual blocks start at 0
+            if isinstance(part, nn.BatchNorm2d):
+                part.weight.uniform_(0.5, 1.5)
+    network = network.to(memory_format=torch.channels_last)
+    fused = copy.deepcopy(network)
+    fuse_norms(fused)
+    assert list(fused.state_dict()) == list(network.state_dict())
+    assert any(isinstance(part, FusedNorm) for part in fused.modules()) == (name != "efficientnet_lite0")
+    images = torch.rand(8, 3, 64, 64).to(memory_format=torch.channels_last)
+    for mode in (True, False):
+        wanted, found = network.train(mode)(images), fused.train(mode)(images)
+        assert torch.allclose(wanted, found, rtol=1e-3, atol=1e-3 * wanted.abs().max().item()), f"training: {mode}"
+    for one, other in zip(network.buffers(), fused.buffers(), strict=True):
+        assert torch.allclose(one.double(), other.double(), rtol=1e-3, atol=1e-4)
+
+
+def test_all_norms_of_the_usual_networks_are_fused() -> None:
+    for name, size in (("resnet9", 32), ("resnet18", 32), ("resnet50", 64)):
+        network = build_backbone(name, size=size)
+        fuse_norms(network)
+        fuse_norms(network)  # twice is as good as once
+        assert not [part for part in network.modules() if type(part) in (nn.BatchNorm2d, nn.ReLU)], name
+        ends = [part.act.what for part in network.modules() if isinstance(part, FusedNorm)]
+        sums = {"resnet9": 2, "resnet18": 8, "resnet50": 16}[name]
+        assert sum(what > What.RELU for what in ends) == sums
+        assert folded(network.eval(), torch.rand(2, 3, size, size)) is not network
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    """A machine that has built nothing yet."""
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path))
+    monkeypatch.delenv("LIKEWISE_NATIVE", raising=False)
+    native.library.cache_clear()
+    yield tmp_path
+    native.library.cache_clear()
+
+
+@built
+def test_it_is_built_once(fresh: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert native.library("fused_norm") is not None
+    assert "building fused_norm.cpp" in capsys.readouterr().err
+    (path,) = (fresh / "native").iterdir()
+    assert path.suffix == ".so"
+    native.library.cache_clear()
+    monkeypatch.setattr(native.subprocess, "run", lambda *args, **kwargs: pytest.fail("it has been built"))
+    assert native.library("fused_norm") is not None
+
+
+@built
+def test_where_it_cannot_be_built_torch_does_the_work(
+    fresh: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LIKEWISE_NATIVE", "0")
+    assert native.library("fused_norm") is None
+    native.library.cache_clear()
+    monkeypatch.delenv("LIKEWISE_NATIVE")
+    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
+    assert native.library("fused_norm") is None
+    assert capsys.readouterr().err == ""
+    native.library.cache_clear()
+    monkeypatch.setattr(native, "COMPILERS", ("false",))
+    assert native.library("fused_norm") is None
+    assert "could not be built" in capsys.readouterr().err
+    assert not list((fresh / "native").iterdir())
+
+
+@built
+def test_code_that_others_could_have_put_there_is_not_loaded(fresh: Any) -> None:
+    (fresh / "native").mkdir()
+    (fresh / "native").chmod(0o777)
+    assert native.library("fused_norm") is None
