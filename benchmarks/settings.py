@@ -24,14 +24,14 @@ PARTS = {
     "channels first": "channels_last",
     "ordinary convolutions": "packed convolutions",
     "memory given back": "freed memory kept",
-    "norm, sum and ReLU apart": "fused norms",
+    "without kernels.cpp": "fused norms, pooling",
     "not compiled": "torch.compile",
 }
 
 
 def parts() -> dict[str, str]:
     """The parts of this machine's fast path, by what a step without one is called."""
-    from likewise.models.fused_norm import norm_kernels
+    from likewise.models.kernels import kernels
     from likewise.models.packed_conv import TILED_TYPES
     from likewise.training.machine import choose_machine
 
@@ -41,7 +41,7 @@ def parts() -> dict[str, str]:
         "fp32": machine.bf16,
         "ordinary convolutions": on_processor and machine.dtype in TILED_TYPES,
         "memory given back": on_processor,
-        "norm, sum and ReLU apart": on_processor and norm_kernels() is not None,
+        "without kernels.cpp": on_processor and kernels() is not None,
         "not compiled": machine.compile,
     }
     return {name: part for name, part in PARTS.items() if there.get(name, True)}
@@ -51,8 +51,8 @@ def step_side(backbone: str, batch: int, without: str, compiled: bool = False) -
     """A step, without the part that is named so."""
     if without == "memory given back":
         os.environ["LIKEWISE_KEEP_MEMORY"] = "0"
-    if without == "norm, sum and ReLU apart":
-        os.environ["LIKEWISE_NATIVE"] = "0"
+    if without == "without kernels.cpp":
+        os.environ["LIKEWISE_KERNELS"] = "0"
     from likewise.config import TrainingConfig
     from likewise.methods.cdc import CDC, CDCConfig
     from likewise.models import build_backbone

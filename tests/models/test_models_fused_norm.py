@@ -8,11 +8,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from likewise.models import build_backbone, fused_norm, native
+from likewise.models import build_backbone, fused_norm
 from likewise.models.folding import folded
-from likewise.models.fused_norm import FusedNorm, Joined, What, fuse_norms, norm_kernels
+from likewise.models.fused_norm import FusedNorm, Joined, What, fuse_norms
+from likewise.models.kernels import kernels
 
-built = pytest.mark.skipif(norm_kernels() is None, reason="needs a compiler")
+built = pytest.mark.skipif(kernels() is None, reason="needs a compiler")
 
 
 def laid_out(*shape: int, dtype: torch.dtype, shift: float = 0.0) -> Tensor:
@@ -100,7 +101,7 @@ def test_equal_steps_are_equal_to_the_bit() -> None:
     ids=["evaluation", "channels first", "float64", "twelve channels"],
 )
 def test_elsewhere_it_is_torchs(change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_norm, "norm_kernels", lambda: pytest.fail("this is not for the kernels"))
+    monkeypatch.setattr(fused_norm, "kernels", lambda: pytest.fail("this is not for the kernels"))
     norm, pixels = change(norm_of(16, What.RELU), laid_out(4, 16, 6, 6, dtype=torch.float32))
     plain = nn.Sequential(nn.BatchNorm2d(norm.num_features), nn.ReLU()).to(pixels.dtype).train(norm.training)
     plain[0].load_state_dict(norm.state_dict())
@@ -141,49 +142,3 @@ def test_all_norms_of_the_usual_networks_are_fused() -> None:
         sums = {"resnet9": 2, "resnet18": 8, "resnet50": 16}[name]
         assert sum(what > What.RELU for what in ends) == sums
         assert folded(network.eval(), torch.rand(2, 3, size, size)) is not network
-
-
-@pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
-    """A machine that has built nothing yet."""
-    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path))
-    monkeypatch.delenv("LIKEWISE_NATIVE", raising=False)
-    native.library.cache_clear()
-    yield tmp_path
-    native.library.cache_clear()
-
-
-@built
-def test_it_is_built_once(fresh: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert native.library("fused_norm") is not None
-    assert "building fused_norm.cpp" in capsys.readouterr().err
-    (path,) = (fresh / "native").iterdir()
-    assert path.suffix == ".so"
-    native.library.cache_clear()
-    monkeypatch.setattr(native.subprocess, "run", lambda *args, **kwargs: pytest.fail("it has been built"))
-    assert native.library("fused_norm") is not None
-
-
-@built
-def test_where_it_cannot_be_built_torch_does_the_work(
-    fresh: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LIKEWISE_NATIVE", "0")
-    assert native.library("fused_norm") is None
-    native.library.cache_clear()
-    monkeypatch.delenv("LIKEWISE_NATIVE")
-    monkeypatch.setattr(native, "COMPILERS", ("no-such-compiler",))
-    assert native.library("fused_norm") is None
-    assert capsys.readouterr().err == ""
-    native.library.cache_clear()
-    monkeypatch.setattr(native, "COMPILERS", ("false",))
-    assert native.library("fused_norm") is None
-    assert "could not be built" in capsys.readouterr().err
-    assert not list((fresh / "native").iterdir())
-
-
-@built
-def test_code_that_others_could_have_put_there_is_not_loaded(fresh: Any) -> None:
-    (fresh / "native").mkdir()
-    (fresh / "native").chmod(0o777)
-    assert native.library("fused_norm") is None

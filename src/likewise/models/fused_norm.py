@@ -2,7 +2,6 @@
 
 import ctypes
 from enum import IntEnum
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -10,14 +9,12 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from likewise.models.native import library
+from likewise.models.kernels import address, kernels, takes
 from likewise.models.resnet9 import Residual
-
-LANES = 16  # channels come in multiples of this, as in fused_norm.cpp
 
 
 class What(IntEnum):
-    """What is made of the normalised pixels n and a residual r; the order is that of fused_norm.cpp."""
+    """What is made of the normalised pixels n and a residual r; the order is that of kernels.cpp."""
 
     NORM = 0
     RELU = 1
@@ -49,7 +46,7 @@ class FusedNorm(nn.BatchNorm2d):
 
     Memory is what bounds these layers. torch reads or writes all of their pixels some 13 times in a step, this 8 times
     and in simpler loops, which is two to three times as fast (docs/speed.md). The result is the same but for the order
-    of sums. Elsewhere, in evaluation mode, and where `fused_norm.cpp` cannot be built, it is torch's batch norm, sum
+    of sums. Elsewhere, in evaluation mode, and where `kernels.cpp` cannot be built, it is torch's batch norm, sum
     and ReLU one after another. `fuse_norms` makes these.
 
     Attributes:
@@ -59,23 +56,18 @@ class FusedNorm(nn.BatchNorm2d):
     act: Joined
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        if self._fits(input) and (residual is None or _alike(residual, input)) and (kernels := norm_kernels()):
-            return self._fused(input, residual, kernels)
+        if self._fits(input) and (residual is None or _alike(residual, input)) and (found := kernels()):
+            return self._fused(input, residual, found)
         return self.act(super().forward(input), residual)
 
     def _fits(self, input: Tensor) -> bool:
         """Whether it is what the operation is for: it keeps running statistics in torch's default way alone."""
         usual = self.training and self.affine and self.track_running_stats and self.momentum is not None
-        there = input.device.type == "cpu" and input.dtype in (torch.bfloat16, torch.float32) and input.ndim == 4
-        if not (usual and there) or torch.compiler.is_compiling():
-            return False
-        rows = input.numel() // max(input.shape[1], 1)
-        laid_out = input.is_contiguous(memory_format=torch.channels_last)
-        return laid_out and rows > 1 and input.shape[1] % LANES == 0 and self.weight.dtype == torch.float32
+        return usual and takes(input) and input.numel() > input.shape[1] and self.weight.dtype == torch.float32
 
-    def _fused(self, input: Tensor, residual: Tensor | None, kernels: ctypes.CDLL) -> Tensor:
+    def _fused(self, input: Tensor, residual: Tensor | None, library: ctypes.CDLL) -> Tensor:
         output, statistics = cast(Any, _Normed).apply(
-            input, residual, self.weight, self.bias, self.act.what, self.eps, kernels
+            input, residual, self.weight, self.bias, self.act.what, self.eps, library
         )
         rows, momentum = input.numel() // self.num_features, cast(float, self.momentum)
         with torch.no_grad():
@@ -97,19 +89,19 @@ class _Normed(torch.autograd.Function):
         bias: Tensor,
         what: What,
         epsilon: float,
-        kernels: ctypes.CDLL,
+        library: ctypes.CDLL,
     ) -> tuple[Tensor, Tensor]:
         channels = pixels.shape[1]
         result, statistics = torch.empty_like(pixels), torch.empty(3, channels)
-        kernels.norm_forward(
+        library.norm_forward(
             pixels.dtype == torch.bfloat16,
             what,
-            *map(_address, (pixels, residual, result, weight, bias, statistics)),
+            *map(address, (pixels, residual, result, weight, bias, statistics)),
             pixels.numel() // channels,
             channels,
             epsilon,
         )
-        ctx.what, ctx.kernels = what, kernels
+        ctx.what, ctx.library = what, library
         ctx.save_for_backward(pixels, result if what == What.RELU_OF_SUM else None, weight, bias, statistics)
         ctx.mark_non_differentiable(statistics)
         return result, statistics
@@ -121,10 +113,10 @@ class _Normed(torch.autograd.Function):
         gradient = gradient.to(pixels.dtype).contiguous(memory_format=torch.channels_last)
         channels, of_pixels, of_weights = pixels.shape[1], torch.empty_like(pixels), torch.empty(2, pixels.shape[1])
         passed = torch.empty_like(pixels) if ctx.what == What.RELU_OF_SUM else None
-        ctx.kernels.norm_backward(
+        ctx.library.norm_backward(
             pixels.dtype == torch.bfloat16,
             ctx.what,
-            *map(_address, (gradient, pixels, result, of_pixels, passed, weight, bias, statistics, of_weights)),
+            *map(address, (gradient, pixels, result, of_pixels, passed, weight, bias, statistics, of_weights)),
             pixels.numel() // channels,
             channels,
         )
@@ -134,24 +126,7 @@ class _Normed(torch.autograd.Function):
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
-    same = one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
-    return same and one.is_contiguous(memory_format=torch.channels_last)
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-@cache
-def norm_kernels() -> ctypes.CDLL | None:
-    """`fused_norm.cpp` with the types of its arguments, or None where it cannot be had."""
-    found = library("fused_norm")
-    if found is not None:
-        flag, pointer, count = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
-        found.norm_forward.argtypes = [flag, flag, *[pointer] * 6, count, count, ctypes.c_double]
-        found.norm_backward.argtypes = [flag, flag, *[pointer] * 9, count, count]
-        found.norm_forward.restype = found.norm_backward.restype = None
-    return found
+    return one.shape == other.shape and one.dtype == other.dtype and takes(one)
 
 
 class _FusedBasicBlock(BasicBlock):

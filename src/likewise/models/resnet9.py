@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from likewise.models.small_pool import SmallPool
+
 
 def _block(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
     # pooling before norm and activation leaves a quarter of the pixels to both, and the maximum is the same
-    pooling = [nn.MaxPool2d(2)] if pool else []
+    pooling = [SmallPool()] if pool else []
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     return nn.Sequential(convolution, *pooling, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 

@@ -15,7 +15,8 @@ from torch import nn
 
 from likewise._version import __version__
 from likewise.errors import unknown_name
-from likewise.models.fused_norm import fuse_norms, norm_kernels
+from likewise.models.fused_norm import fuse_norms
+from likewise.models.kernels import kernels
 from likewise.processor import processor_flags, processor_name
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -146,7 +147,7 @@ def machine_facts(machine: Machine) -> dict[str, str]:
     """What a figure has to name: processor, versions, how it was computed."""
     return {
         "computed on": machine.describe(),
-        "batch norm": "fused_norm.cpp" if machine.fuses_norms and norm_kernels() is not None else "torch's",
+        "batch norm": "kernels.cpp" if machine.fuses_norms and kernels() is not None else "torch's",
         "processor": processor_name() or platform.processor() or platform.machine(),
         "cores": str(os.cpu_count()),
         "system": platform.platform(),

@@ -1,5 +1,6 @@
-// Batch norm in training with the sum of a residual block and the ReLU that follow it, in as few passes over the pixels
-// as there can be: two forward (statistics, result) and two backward (sums, gradients).
+// What a step of training on a processor spends its time on beside convolutions, in as few passes over the pixels as there
+// can be: batch norm with the sum of a residual block and the ReLU that follow it (two passes forward, for statistics and
+// result, and two backward), and pooling of 2 x 2 pixels (one each way).
 //
 // Pixels are rows of channels (channels_last), bfloat16 or float32; the number of channels is a multiple of LANES. Sums
 // are in float32 over the rows of a tile and in float64 beyond. The threads are those of torch, whose OpenMP is found when
@@ -18,6 +19,7 @@ constexpr int LANES = 16;      // channels in a vector
 constexpr int64_t TILE = 512;  // rows
 using Float = float __attribute__((vector_size(4 * LANES)));
 using Word = uint32_t __attribute__((vector_size(4 * LANES)));
+using Int = int32_t __attribute__((vector_size(4 * LANES)));
 using Half = uint16_t __attribute__((vector_size(2 * LANES)));
 
 inline Float load(const float* from) {
@@ -177,6 +179,51 @@ void backward(const T* gradient, const T* x, const T* y, T* result, T* passed, c
   });
 }
 
+// The largest of 2 x 2 pixels, and the first of them that has it, as torch chooses: a later NaN counts as larger.
+struct Largest {
+  Float value;
+  Int place;
+
+  template <class T>
+  Largest(const T* x, int64_t right, int64_t below) : value(load(x)), place{} {
+    const int64_t steps[] = {right, below, below + right};
+    for (int k = 0; k < 3; ++k) {
+      const Float other = load(x + steps[k]);
+      const Int larger = (other > value) | (other != other);
+      value = larger ? other : value;
+      place = larger ? Int{} + (k + 1) : place;
+    }
+  }
+};
+
+// Calls work(place of the result, place of the upper left pixel, from one line to the next) for 2 x 2 pixels each.
+template <class Work>
+void over_squares(int64_t images, int64_t height, int64_t width, int64_t channels, Work work) {
+  const int64_t line = width * channels;
+#pragma omp parallel for schedule(static)
+  for (int64_t row = 0; row < images * height / 2; ++row)
+    for (int64_t column = 0; column < width / 2; ++column)
+      for (int64_t c = 0; c < channels; c += LANES)
+        work((row * (width / 2) + column) * channels + c, 2 * row * line + 2 * column * channels + c, line);
+}
+
+template <class T>
+void pool(const T* x, T* y, int64_t images, int64_t height, int64_t width, int64_t channels) {
+  over_squares(images, height, width, channels, [&](int64_t to, int64_t from, int64_t line) {
+    store(y + to, Largest(x + from, channels, line).value);
+  });
+}
+
+template <class T>
+void unpool(const T* gradient, const T* x, T* result, int64_t images, int64_t height, int64_t width, int64_t channels) {
+  over_squares(images, height, width, channels, [&](int64_t from, int64_t to, int64_t line) {
+    const Int place = Largest(x + to, channels, line).place;
+    const Float value = load(gradient + from);
+    const int64_t steps[] = {0, channels, line, line + channels};
+    for (int k = 0; k < 4; ++k) store(result + to + steps[k], place == k ? value : Float{});
+  });
+}
+
 template <class T>
 constexpr decltype(&forward<T, NORM>) FORWARD[] = {forward<T, NORM>, forward<T, RELU>, forward<T, RELU_OF_SUM>,
                                                    forward<T, SUM_WITH_RELU>};
@@ -209,5 +256,22 @@ void norm_backward(int half, int what, const void* gradient, const void* x, cons
     BACKWARD<float>[what](static_cast<const float*>(gradient), static_cast<const float*>(x),
                           static_cast<const float*>(y), static_cast<float*>(result), static_cast<float*>(passed),
                           weight, bias, statistics, gradients, rows, channels);
+}
+
+void pool_forward(int half, const void* x, void* y, int64_t images, int64_t height, int64_t width, int64_t channels) {
+  if (half)
+    pool(static_cast<const uint16_t*>(x), static_cast<uint16_t*>(y), images, height, width, channels);
+  else
+    pool(static_cast<const float*>(x), static_cast<float*>(y), images, height, width, channels);
+}
+
+void pool_backward(int half, const void* gradient, const void* x, void* result, int64_t images, int64_t height,
+                   int64_t width, int64_t channels) {
+  if (half)
+    unpool(static_cast<const uint16_t*>(gradient), static_cast<const uint16_t*>(x), static_cast<uint16_t*>(result),
+           images, height, width, channels);
+  else
+    unpool(static_cast<const float*>(gradient), static_cast<const float*>(x), static_cast<float*>(result), images,
+           height, width, channels);
 }
 }
