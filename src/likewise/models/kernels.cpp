@@ -42,6 +42,14 @@ inline void store(uint16_t* to, Float value) {  // the nearest bfloat16, ties to
   std::memcpy(to, &half, sizeof half);
 }
 
+// A number that was loaded, which needs no rounding.
+inline void store_exactly(float* to, Float value) { store(to, value); }
+
+inline void store_exactly(uint16_t* to, Float value) {
+  const Half half = __builtin_convertvector(reinterpret_cast<Word>(value) >> 16, Half);
+  std::memcpy(to, &half, sizeof half);
+}
+
 inline Float rectified(Float value) { return value < 0.0f ? Float{} : value; }  // NaN stays: a broken run must show
 
 inline Float where_positive(Float value, Float sign) { return sign <= 0.0f ? Float{} : value; }
@@ -174,7 +182,7 @@ void backward(const T* gradient, const T* x, const T* y, T* result, T* passed, c
   }
   over_all(rows, channels, [&](int64_t place, int64_t c) {
     const Float pixel = load(x + place), value = arriving(place, c, pixel);
-    if constexpr (what == RELU_OF_SUM) store(passed + place, value);
+    if constexpr (what == RELU_OF_SUM) store_exactly(passed + place, value);
     store(result + place, value * load(&line.scale[c]) + pixel * load(&of_x[c]) + load(&constant[c]));
   });
 }
@@ -210,7 +218,7 @@ void over_squares(int64_t images, int64_t height, int64_t width, int64_t channel
 template <class T>
 void pool(const T* x, T* y, int64_t images, int64_t height, int64_t width, int64_t channels) {
   over_squares(images, height, width, channels, [&](int64_t to, int64_t from, int64_t line) {
-    store(y + to, Largest(x + from, channels, line).value);
+    store_exactly(y + to, Largest(x + from, channels, line).value);
   });
 }
 
@@ -220,7 +228,7 @@ void unpool(const T* gradient, const T* x, T* result, int64_t images, int64_t he
     const Int place = Largest(x + to, channels, line).place;
     const Float value = load(gradient + from);
     const int64_t steps[] = {0, channels, line, line + channels};
-    for (int k = 0; k < 4; ++k) store(result + to + steps[k], place == k ? value : Float{});
+    for (int k = 0; k < 4; ++k) store_exactly(result + to + steps[k], place == k ? value : Float{});
   });
 }
 
