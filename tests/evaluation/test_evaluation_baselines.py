@@ -14,7 +14,8 @@ def _blobs(width: int, count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.
     return centers[labels] + 0.1 * rng.normal(size=(count, width)), labels
 
 
-PATHS = {"full": (16, {}), "mini-batch": (16, {"FULL_KMEANS_VALUES": 0}), "reduced": (2100, {"PCA_ROWS": 100})}
+PART = {"MOST_WORK": 0, "ROWS_A_CLUSTER": 20}
+PATHS = {"full": (16, {}), "part": (16, PART), "reduced": (2100, {"PCA_ROWS": 100}), "both": (2100, PART)}
 
 
 @pytest.mark.parametrize(("width", "settings"), PATHS.values(), ids=PATHS)
@@ -34,10 +35,17 @@ def test_kmeans_finds_blobs_and_repeats_itself(width, settings, monkeypatch):
 
 def test_of_very_many_rows_a_part_is_enough(monkeypatch, tmp_path, capsys):
     features, labels = _blobs(16, count=900)
-    monkeypatch.setattr(baselines, "MOST_FITTED_VALUES", 16 * 260)
+    monkeypatch.setattr(baselines, "ROWS_A_CLUSTER", 1)
+    monkeypatch.setattr(baselines, "MOST_VALUES", 16 * 260)
     monkeypatch.setattr(baselines, "ASSIGNED", 256)
     clusters = kmeans(features, 5, seed=0)
     assert "260 of 900 rows" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "MOST_WORK", 16 * 5 * 10 * 100)
+        kmeans(features, 5, seed=0)
+        assert "100 of 900 rows" in capsys.readouterr().err
+        kmeans(features[:100], 5, seed=0)
+        assert capsys.readouterr().err == ""
     assert accuracy(clusters, labels) == 1.0
     np.save(tmp_path / "features.npy", features.astype(np.float32))
     assert np.array_equal(clusters, kmeans(np.load(tmp_path / "features.npy", mmap_mode="r"), 5, seed=0))
@@ -64,10 +72,11 @@ def test_kmeans_leaves_global_random_state_and_input_alone():
     assert np.array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
-@pytest.mark.parametrize("values", [12_000_000, 0], ids=["full", "mini-batch"])
+@pytest.mark.parametrize("rows", [100, 3], ids=["full", "part"])
 @pytest.mark.parametrize("width", [3, 2100])
-def test_fewer_different_rows_than_clusters(values, width, monkeypatch):
-    monkeypatch.setattr(baselines, "FULL_KMEANS_VALUES", values)
+def test_fewer_different_rows_than_clusters(rows, width, monkeypatch):
+    monkeypatch.setattr(baselines, "MOST_WORK", 0)
+    monkeypatch.setattr(baselines, "ROWS_A_CLUSTER", rows)
     assert len(set(kmeans(np.ones((20, width)), 5, seed=0))) == 1
     two = np.repeat([[0.0], [1.0]], 10, axis=0) * np.ones(width)
     clusters = kmeans(two, 5, seed=0)

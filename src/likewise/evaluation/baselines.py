@@ -14,14 +14,13 @@ from likewise.progress import say
 MAX_FEATURES = 2048  # wider rows are reduced by PCA: no usual backbone is wider, pixels from 27 x 27 x 3 on are
 PCA_FEATURES = 256
 PCA_ROWS = 4096  # the axes of PCA are fitted on at most so many rows; more change them little and cost seconds
-FULL_KMEANS_VALUES = 12_000_000  # N * F up to which K-means sees all rows in every iteration
-MOST_FITTED_VALUES = 400_000_000  # N * F above which centres are fitted to a part of the rows; 1.6 GB
-ROWS_A_CLUSTER = 50  # that they are fitted to at least
+MOST_WORK = 20_000_000_000  # N * F * K * starts up to which K-means sees all rows: minutes of one core
+MOST_VALUES = 400_000_000  # N * F likewise; 1.6 GB
+ROWS_A_CLUSTER = 100  # that centres are fitted to at least
 ASSIGNED = 16_384  # rows that are assigned together
 RESTARTS = 10
 STARTED_CLUSTERS = 1000  # starts times K, at most: a start of K-means++ takes K passes over its rows, one after another
 MAX_ITERATIONS = 100
-BATCH = 4096
 THREADS = 2
 
 
@@ -30,20 +29,21 @@ def kmeans(
 ) -> NDArray[np.int64]:
     """K-means clusters, in float32, the same for the same seed.
 
-    Up to `FULL_KMEANS_VALUES` numbers (N * F, after the reduction) this is Lloyd's K-means, the best of 10 starts;
-    above, mini-batch K-means with batches of 4096 rows, from the best of 10 starts. Beyond 100 clusters there are fewer
-    starts, and from 1,000 on there is one. Of more than `MOST_FITTED_VALUES` numbers it sees a part of the rows, drawn
+    This is Lloyd's K-means, the best of 10 starts; beyond 100 clusters there are fewer starts, and from 1,000 on there
+    is one. Where all rows would be too much (`MOST_WORK`, `MOST_VALUES`) it finds its centres in a part of them, drawn
     by the seed, and the user is told; all are assigned, block by block, so that a memory-mapped file is never in memory
-    as a whole. Rows wider than `MAX_FEATURES` are first projected on their 256 leading principal axes, fitted on at
-    most 4096 rows drawn by the seed: distances between images live almost wholly there, and 10,000 x 3072 pixels take
-    seconds in place of a minute.
+    as a whole. It is not mini-batch K-means, which is worse than Lloyd's on a tenth of the rows (docs/log.md).
+
+    Rows wider than `MAX_FEATURES` are first projected on their 256 leading principal axes, fitted on at most 4096 rows
+    drawn by the seed: distances between images live almost wholly there, and 10,000 x 3072 pixels take seconds in place
+    of a minute.
 
     Fewer different rows than clusters leave some clusters empty.
 
     Args:
         train_features: Rows [N, F] that the centres are fitted to.
         num_clusters: K, from 1 to N.
-        seed: Of the starts, the batches and the reduction.
+        seed: Of the starts, the part and the reduction.
         test_features: Rows [M, F] to assign to the nearest centre; None assigns `train_features`.
 
     Returns:
@@ -53,14 +53,14 @@ def kmeans(
         InputError: If shapes do not fit, K is not from 1 to N, or a feature is not finite.
 
     Source:
-        Lloyd, "Least squares quantization in PCM", 1982; Arthur and Vassilvitskii, "k-means++", 2007; Sculley,
-        "Web-scale k-means clustering", 2010.
+        Lloyd, "Least squares quantization in PCM", 1982; Arthur and Vassilvitskii, "k-means++", 2007.
 
     Example:
         >>> clusters = kmeans([[0.0], [0.1], [9.0]], num_clusters=2, seed=0)
         >>> bool(clusters[0] == clusters[1]), bool(clusters[0] == clusters[2])
         (True, False)
     """
+    from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     everything = np.asarray(train_features)
@@ -74,7 +74,8 @@ def kmeans(
     # it rounds differently from run to run.
     with warnings.catch_warnings(), threadpool_limits(limits=THREADS, user_api="openmp"):
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
-        model = _estimator(reduced.size, len(reduced), num_clusters, seed).fit(reduced)
+        starts: Any = _starts(num_clusters)
+        model = KMeans(num_clusters, n_init=starts, max_iter=MAX_ITERATIONS, random_state=seed).fit(reduced)
         if test is train:
             return np.asarray(model.labels_, dtype=np.int64)
         clusters = np.empty(len(test), dtype=np.int64)
@@ -86,9 +87,11 @@ def kmeans(
 
 def _fitted(features: NDArray[Any], num_clusters: int, seed: int) -> NDArray[Any]:
     """The rows that centres are fitted to: all of them, or where that would be too much, some drawn by the seed."""
-    if features.ndim != 2 or features.size <= MOST_FITTED_VALUES:
-        return features
-    enough = max(MOST_FITTED_VALUES // features.shape[1], ROWS_A_CLUSTER * num_clusters)
+    if features.ndim != 2 or not features.size or num_clusters < 1:
+        return features  # refused later, in words
+    width = PCA_FEATURES if features.shape[1] > MAX_FEATURES else features.shape[1]
+    bounds = MOST_WORK // (width * num_clusters * _starts(num_clusters)), MOST_VALUES // features.shape[1]
+    enough = max(min(bounds), ROWS_A_CLUSTER * num_clusters)
     if enough >= len(features):
         return features
     say(f"K-means finds its centres in {enough:,} of {len(features):,} rows, and assigns all")
@@ -123,16 +126,8 @@ def _check(train: NDArray[np.float32], test: NDArray[np.float32], num_clusters: 
         raise InputError(f"num_clusters is {num_clusters}; allowed are 1 to {len(train)}, the number of rows.")
 
 
-def _estimator(values: int, rows: int, num_clusters: int, seed: int) -> Any:
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-
-    starts = min(max(STARTED_CLUSTERS // num_clusters, 1), RESTARTS)
-    common: dict[str, Any] = {"n_init": starts, "max_iter": MAX_ITERATIONS, "random_state": seed}
-    if values <= FULL_KMEANS_VALUES:
-        return KMeans(num_clusters, **common)
-    # starts are compared on `init_size` rows, which must be at least K
-    start = min(rows, max(3 * BATCH, 3 * num_clusters))
-    return MiniBatchKMeans(num_clusters, batch_size=BATCH, init_size=start, **common)
+def _starts(num_clusters: int) -> int:
+    return min(max(STARTED_CLUSTERS // num_clusters, 1), RESTARTS)
 
 
 def _reduction(train: NDArray[np.float32], seed: int) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
