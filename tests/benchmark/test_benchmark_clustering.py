@@ -120,6 +120,20 @@ def test_other_images_are_scored(images: Path, tmp_path: Path, in_this_process: 
     assert [row["acc"]["mean"] for row in summary["rows"][:2]] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("row", ["simclr-heads", "scan-heads"])
+def test_heads_on_the_features_of_simclr(
+    row: str, images: Path, tmp_path: Path, in_this_process: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("likewise.defaults.FROZEN_STEPS", 8)
+    monkeypatch.setattr("likewise.defaults.FROZEN_EPOCHS", 1)
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    summary = benchmark("Small", setup_of(images), entries_named(row), 1, tmp_path / "out")
+    (run,) = summary["runs"]
+    assert run["status"] == "done"
+    assert run["epochs"] == 1 + 8 * 16 / 64, "an epoch of SimCLR, and beside the budget the steps of the heads"
+    assert "the best of 5 heads" in run["helped"]
+
+
 def test_a_job_in_its_own_process_and_one_that_crashes(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,8 @@ SUPERVISED = "supervised"
 NEW_HEADS = "new-heads"
 FULL = "full"
 SELF_LABEL_SHARE = 0.2
-FROZEN = "model.frozen=true"
+# the network of the stage before as it is: its size, stem and channels are those from scratch
+FROZEN = ("model.frozen=true", "model.weights=none")
 _METHOD = "method.name="
 Backbone = Literal["frozen", "trained"]
 
@@ -92,7 +93,7 @@ _ENTRIES = (
     Entry(
         "simclr-heads",
         "SimCLR, then heads of CDC on its frozen features, beside the budget as CDC's own new heads are",
-        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, ("method.name=cdc", FROZEN))),
+        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, ("method.name=cdc", *FROZEN))),
         only="trained",
     ),
     Entry("moco-v2", "MoCo v2, then K-means on its features", (Stage(1.0, ("method.name=moco-v2",)),)),
@@ -105,7 +106,7 @@ _ENTRIES = (
     Entry(
         "scan-heads",
         "SimCLR, then SCAN's heads on its frozen features, beside the budget",
-        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, (*SCAN_HEAD.settings, FROZEN))),
+        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, (*SCAN_HEAD.settings, *FROZEN))),
         only="trained",
     ),
     Entry(

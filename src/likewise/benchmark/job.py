@@ -13,7 +13,7 @@ import numpy as np
 from likewise.analysis import linear_accuracy
 from likewise.assembly import image_store, method_config, stage_config
 from likewise.benchmark.entries import SUPERVISED, Entry, Stage
-from likewise.benchmark.setup import Setup, base_tables
+from likewise.benchmark.setup import LENGTHS, Setup, base_tables
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
@@ -32,7 +32,6 @@ from likewise.training.machine import choose_machine, machine_facts, peak_memory
 from likewise.workflow import cluster
 
 STOPPED = 130  # exit status of a job that the user stopped
-LENGTHS = ("minutes", "epochs", "steps", "hold_steps")
 SCORES = ("acc", "nmi", "ari", "ami")
 PIXEL_CLUSTERS = {"kmeans-pixels": kmeans, "spectral-pixels": spectral}
 

@@ -10,6 +10,8 @@ from likewise.defaults import check_counts, with_model
 from likewise.errors import InputError
 from likewise.recipe_book import make_recipe, recipe_tables
 
+LENGTHS = ("minutes", "epochs", "steps")  # of which a budget has one
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -45,8 +47,8 @@ class Setup:
         lengths: dict[str, Any] = {}
         if not share:
             return lengths
-        for name, whole in (("minutes", self.minutes), ("epochs", self.epochs), ("steps", self.steps)):
-            if whole is not None:
+        for name in LENGTHS:
+            if (whole := getattr(self, name)) is not None:
                 lengths[f"training.{name}"] = max(round(share * whole), 1) if name == "steps" else share * whole
         return lengths
 

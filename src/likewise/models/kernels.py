@@ -23,8 +23,6 @@ from likewise.runs.files import replacing
 COMPILERS = ("c++", "g++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 MOST_SECONDS = 120
-
-
 LANES = 16  # channels come in multiples of this
 
 
