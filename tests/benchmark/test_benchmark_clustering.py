@@ -134,6 +134,13 @@ def test_heads_on_the_features_of_simclr(
     assert "the best of 5 heads" in run["helped"]
 
 
+def test_cdc_goes_on_with_near_images_as_positives(images: Path, tmp_path: Path, in_this_process: list[str]) -> None:
+    summary = benchmark("Small", setup_of(images), entries_named("cdc-neighbors"), 1, tmp_path / "out")
+    (run,) = summary["runs"]
+    assert run["status"] == "done"
+    assert "neighbours" in run["helped"]
+
+
 def test_a_job_in_its_own_process_and_one_that_crashes(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

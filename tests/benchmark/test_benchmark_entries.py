@@ -118,6 +118,15 @@ def test_heads_on_the_features_of_another_method_are_beside_the_budget(tmp_path)
     assert (found["scan-heads 1"].method.name, found["scan-heads 1"].training.learning_rate) == ("scan", 1e-2)
 
 
+def test_neighbours_are_for_the_last_part_of_the_budget(tmp_path):
+    setup = Setup("cifar10:train", "source", 10, minutes=100, recipe="cifar10-cpu")
+    found = recipes(setup, "cdc-neighbors", tmp_path)
+    base, further = found["cdc-neighbors 0"].training, found["cdc-neighbors 1"].training
+    assert (base.minutes, further.minutes) == (pytest.approx(70), pytest.approx(30))
+    assert (base.neighbors, further.neighbors, further.learning_rate) == (None, 20, 0.1)
+    assert found["cdc-neighbors 1"].views.size == 24
+
+
 def test_what_a_recipe_says_of_its_method_is_not_for_others(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text(

@@ -65,7 +65,8 @@ def clustering(
         str,
         typer.Option(
             help="Which, with commas: kmeans-pixels, spectral-pixels, simclr, simclr-heads, moco-v2, scan, scan-heads, "
-            "center, cdc, cdc-one-head, supervised. Those that train without labels may end with +self-label."
+            "center, cdc, cdc-one-head, cdc-neighbors, supervised. Those that train without labels may end with "
+            "+self-label."
         ),
     ] = "kmeans-pixels,simclr,scan,cdc",
     recipe: RecipeOption = None,

@@ -120,6 +120,16 @@ _ENTRIES = (
         "CDC with the head that it was trained with, as in the paper, and no new ones",
         (Stage(1.0, ("method.name=cdc", "training.heads=1")),),
     ),
+    Entry(
+        "cdc-neighbors",
+        "CDC for .7 of the budget, then the same network with near images as positives",
+        (
+            Stage(0.7, ("method.name=cdc",)),
+            # the rate of recipes/cifar10-cpu-neighbors.toml: a trained network wants smaller steps
+            Stage(0.3, ("method.name=cdc", "training.neighbors=20", "training.learning_rate=0.1")),
+        ),
+        only="trained",
+    ),
     Entry(SUPERVISED, "training with the labels: the upper bound", (Stage(1.0, ("method.name=supervised",)),)),
 )
 ENTRIES = {entry.name: entry for entry in _ENTRIES}
