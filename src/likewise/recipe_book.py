@@ -12,6 +12,7 @@ from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
 _LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
+OF_METHOD = ("neighbors", "heads")  # settings of `[training]` that only some methods have
 _NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile"}
 
 
@@ -36,7 +37,8 @@ def make_recipe(
 
     Args:
         origin: A name, a TOML file, tables from `recipe_tables`, or None for the defaults.
-        given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them.
+        given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them. With another
+            method than the starting point's, that one's settings, neighbours and heads are left out.
         settings: The same as text, such as `["training.seed=1"]`; they come last.
         start: A finished run to go on from: what is not said otherwise is as in its recipe, but for its length.
 
@@ -48,11 +50,14 @@ def make_recipe(
         3
     """
     tables = deepcopy(origin) if isinstance(origin, dict) else recipe_tables(origin)
+    settled = dict(map(_parsed, settings))
+    method = settled.get("method.name", given.get("method.name"))
+    if method not in (None, Recipe.parse(tables).method.name):
+        _leave_method(tables)
     if isinstance(given.get("views"), str):
         # a set of views says what they look like, not how large they are
         size = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
         given = given | {"views": size | _named_views(given["views"])}
-    settled = dict(map(_parsed, settings))
     for name, value in [*given.items(), *settled.items()]:
         *sections, last = name.split(".")
         table = tables
@@ -72,6 +77,13 @@ def make_recipe(
     if start is not None:
         tables = _merged(_of_run(start, Recipe.parse(tables)), tables)
     return Recipe.parse(tables)
+
+
+def _leave_method(tables: dict[str, Any]) -> None:
+    """Take out of a recipe what is said of its method alone."""
+    tables.get("method", {}).pop("settings", None)
+    for name in OF_METHOD:
+        tables.get("training", {}).pop(name, None)
 
 
 def recipe_tables(origin: str | None) -> dict[str, Any]:
@@ -119,6 +131,8 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
         method["settings"] = _without_suggestions(before)
     if regrouped:
         kept -= {"neighbors"}  # which are at most a part of a fair cluster
+    if before.training.precision == "bf16":
+        kept -= {"precision"}  # found on its machine; this one may be slow at it
     if before.training.heads == heads:
         kept -= {"heads"}
     if "settings" in method:

@@ -184,3 +184,19 @@ def test_a_set_of_views_leaves_their_size() -> None:
     recipe = make_recipe("cifar10-cpu", {"views": "simclr-blur"}, [])
     assert (recipe.views.size, recipe.views.blur) == (24, 0.5)
     assert make_recipe(None, {"views": "gentle"}, []).views.size == 0
+
+
+def test_another_method_has_settings_of_its_own():
+    paper = make_recipe("cdc-stl10", {}, [])
+    simclr = make_recipe("cdc-stl10", {"method.name": "simclr"}, ["method.settings.temperature=0.3"])
+    assert paper.method.settings.keys() > {"assignment_temperature"}
+    assert simclr.method.settings == {"temperature": 0.3}
+    assert simclr.training.learning_rate == paper.training.learning_rate
+    assert make_recipe("cdc-stl10", {"method.name": "cdc"}, []).method.settings == paper.method.settings
+
+
+def test_neighbours_and_heads_stay_with_the_method(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("[method]\nname = 'scan'\n[training]\nneighbors = 7\nheads = 2\nsteps = 10\n")
+    training = make_recipe(str(path), {}, ["method.name=cdc"]).training
+    assert (training.neighbors, training.heads, training.steps) == (None, None, 10)

@@ -213,7 +213,7 @@ class TestRecipe:
         recipe = make_recipe(None, {}, [], start.path)
         training = recipe.training
         assert (training.steps, training.minutes, training.epochs, training.hold_steps) == (None, None, None, 0)
-        assert (training.batch_size, training.compile, training.precision) == (0, None, "bf16" if _bf16() else "fp32")
+        assert (training.batch_size, training.compile, training.precision) == (0, None, "auto" if _bf16() else "fp32")
         assert recipe.model.start == str(start.path.absolute())
         assert recipe.stage.name == ""
 

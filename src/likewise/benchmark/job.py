@@ -83,7 +83,7 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
     given |= setup.budget(stage.share)
     if start is not None:
         given["model.start"] = str(start)
-    base = base_tables(setup, stage.method, stage.is_further)
+    base = base_tables(setup, stage.is_further)
     if not stage.share:  # the recipe's own length is for what has a share of it
         base["training"] = {name: value for name, value in base.get("training", {}).items() if name not in LENGTHS}
     return make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
@@ -230,7 +230,7 @@ def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
 def _on_pixels(job: Job) -> dict[str, Any]:
     setup = job.setup
     source = open_source(setup.data)
-    asked = make_recipe(base_tables(setup, ""), setup.given, setup.settings_for(""))
+    asked = make_recipe(base_tables(setup), setup.given, setup.settings_for(""))
     asked.method.settings = {}  # what all trainings are told says nothing of pixels
     recipe = with_model(asked, source)
     own = _pixels(image_store(source, recipe.data))

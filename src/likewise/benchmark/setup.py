@@ -8,7 +8,7 @@ from likewise.config import Recipe
 from likewise.data import open_source
 from likewise.defaults import check_counts, with_model
 from likewise.errors import InputError
-from likewise.recipe_book import make_recipe, recipe_tables
+from likewise.recipe_book import OF_METHOD, make_recipe, recipe_tables
 
 LENGTHS = ("minutes", "epochs", "steps")  # of which a budget has one
 
@@ -58,12 +58,11 @@ class Setup:
         return [setting for owner, setting in owned if owner in ("", method)]
 
 
-def base_tables(setup: Setup, method: str, stage: bool = False) -> dict[str, Any]:
+def base_tables(setup: Setup, stage: bool = False) -> dict[str, Any]:
     """What the recipe of a comparison says of a training, as nested tables.
 
     Args:
         setup: Names the recipe.
-        method: That is trained. Settings of the method, neighbours and heads are for the recipe's own method alone.
         stage: Whether it is a further stage, which has views and positives of its own.
 
     Raises:
@@ -76,15 +75,9 @@ def base_tables(setup: Setup, method: str, stage: bool = False) -> dict[str, Any
             f"--recipe {setup.recipe} goes on from a finished run, and rows start from none: give the recipe of a "
             "first training, such as cdc-cifar10; self-labelling is a row, such as --methods cdc+self-label."
         )
-    another = method != recipe.method.name
-    if another:
-        tables.get("method", {}).pop("settings", None)
-    if another or stage:
-        tables["training"] = {
-            name: value for name, value in tables.get("training", {}).items() if name not in ("neighbors", "heads")
-        }
     if stage:
-        tables["views"] = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
+        tables["training"] = {n: value for n, value in tables.get("training", {}).items() if n not in OF_METHOD}
+        tables["views"] = {n: value for n, value in tables.get("views", {}).items() if n == "size"}
     return tables
 
 
@@ -106,7 +99,7 @@ def decided(setup: Setup, method: str) -> Recipe:
         InputError: If images cannot be found, or a setting is not allowed.
     """
     given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": method}
-    recipe, source = make_recipe(base_tables(setup, method), given, setup.settings_for(method)), open_source(setup.data)
+    recipe, source = make_recipe(base_tables(setup), given, setup.settings_for(method)), open_source(setup.data)
     method_config(recipe)
     check_counts(recipe, len(source))
     return with_model(recipe, source)

@@ -86,7 +86,7 @@ def choose_machine(precision: str = "auto", compile: bool | None = None) -> Mach
     bf16 = fast if precision == "auto" else precision == "bf16"
     if compile is None:
         compile = device == "cuda" and _has_compiler()
-    return Machine(device, bf16, compile, reason if precision == "auto" else f"{precision} was asked for")
+    return Machine(device, bf16, compile, reason if precision == "auto" else "precision as set")
 
 
 def _bf16_support(device: str) -> tuple[bool, str]:
