@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from processes import WORLD, together
 from torch import Tensor, nn
 
@@ -119,6 +120,40 @@ def test_a_whole_run_on_two_processes(method: str, tmp_path: Path) -> None:
     assert metrics["training"]["steps"] == 4
     steps = (tmp_path / "run" / "log.csv").read_text().splitlines()
     assert len(steps) == 2  # the header, and the end of four steps: written once
+
+
+def _stopped_and_gone_on_with(rank: int, folder: Path) -> None:
+    from likewise.runs import RunDirectory
+    from likewise.training import fit
+    from likewise.workflow import cluster
+
+    class PressesKeys(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: object, **__: object) -> None:
+            if trainer.global_step == 6:  # after an epoch of four, which is where a resume goes on from
+                raise KeyboardInterrupt
+
+    images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    settings = {"frame": "moco-v2", "hidden_dim": 16, "queue_size": 32, "norm_groups": 2}
+    training = {"steps": 8, "batch_size": 16, "precision": "fp32"}
+    recipe = Recipe.parse({"method": {"num_clusters": 3, "settings": settings}, "training": training})
+    whole = cluster(recipe, images, RunDirectory(folder / "whole"))
+    half, original = RunDirectory(folder / "half"), fit._trainer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "_trainer", lambda m, f, callbacks: original(m, f, [*callbacks, PressesKeys()]))
+        with pytest.raises(fit.Interrupted):
+            cluster(recipe, images, half)
+    torch.distributed.barrier()  # the recipe of the run is written by one of the two
+    assert half.checkpoint_file.is_file()
+    again = cluster(Recipe.read(half.recipe_file), images, half, resume=True)
+    np.savez(folder / f"{rank}.npz", whole=whole.embedded.probabilities, again=again.embedded.probabilities)
+
+
+def test_stopped_and_gone_on_with_two_processes_are_the_same(tmp_path: Path) -> None:
+    together(_stopped_and_gone_on_with, tmp_path)
+    found = [np.load(tmp_path / f"{process}.npz") for process in range(WORLD)]
+    for process in range(WORLD):
+        for name in ("whole", "again"):
+            np.testing.assert_array_equal(found[process][name], found[0]["whole"], err_msg=f"{name}, {process}")
 
 
 def test_alone_nothing_happens() -> None:
