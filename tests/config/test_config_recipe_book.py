@@ -200,3 +200,4 @@ def test_neighbours_and_heads_stay_with_the_method(tmp_path):
     path.write_text("[method]\nname = 'scan'\n[training]\nneighbors = 7\nheads = 2\nsteps = 10\n")
     training = make_recipe(str(path), {}, ["method.name=cdc"]).training
     assert (training.neighbors, training.heads, training.steps) == (None, None, 10)
+    assert make_recipe("cifar10-cpu-neighbors", {"method.name": "scan"}, []).training.neighbors == 20, "it names none"

@@ -1,11 +1,13 @@
 """Pooling of 2 x 2 pixels: torch's values and gradients, to the bit."""
 
+import shutil
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from likewise.models import small_pool
-from likewise.models.kernels import kernels
+from likewise.models.kernels import COMPILER, kernels, load_kernels
 from likewise.models.small_pool import SmallPool
 
 
@@ -17,10 +19,12 @@ def run(pool: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
     return result.detach(), pixels.grad
 
 
-@pytest.mark.skipif(kernels() is None, reason="needs a compiler")
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason="needs g++")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 16, 2, 2), (3, 48, 6, 10), (8, 64, 32, 32)])
 def test_it_is_torchs(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    load_kernels()
+    assert kernels() is not None
     torch.manual_seed(0)
     pixels = torch.randint(-2, 3, shape).to(dtype).to(memory_format=torch.channels_last)  # with many that are equal
     for one, other in zip(run(SmallPool(), pixels), run(nn.MaxPool2d(2), pixels), strict=True):

@@ -213,7 +213,7 @@ class TestRecipe:
         recipe = make_recipe(None, {}, [], start.path)
         training = recipe.training
         assert (training.steps, training.minutes, training.epochs, training.hold_steps) == (None, None, None, 0)
-        assert (training.batch_size, training.compile, training.precision) == (0, None, "auto" if _bf16() else "fp32")
+        assert (training.batch_size, training.compile, training.precision) == (0, None, "auto")
         assert recipe.model.start == str(start.path.absolute())
         assert recipe.stage.name == ""
 
@@ -323,9 +323,3 @@ class TestRecipe:
     def test_a_run_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no run in"):
             make_recipe(None, {}, [], tmp_path / "nowhere")
-
-
-def _bf16() -> bool:
-    from likewise.training.machine import choose_machine
-
-    return choose_machine().bf16

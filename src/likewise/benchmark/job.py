@@ -13,7 +13,7 @@ import numpy as np
 from likewise.analysis import linear_accuracy
 from likewise.assembly import image_store, method_config, stage_config
 from likewise.benchmark.entries import SUPERVISED, Entry, Stage
-from likewise.benchmark.setup import LENGTHS, Setup, base_tables
+from likewise.benchmark.setup import Setup, base_tables
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
@@ -22,7 +22,7 @@ from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
 from likewise.labelling import classes_by_name, known_classes
 from likewise.methods.self_label import TooFewSure
-from likewise.recipe_book import make_recipe
+from likewise.recipe_book import leave_length, make_recipe
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_json
 from likewise.scoring import Pixels, evaluate
@@ -59,7 +59,7 @@ class Job:
         values = json.loads(text)
         setup, entry = values["setup"], values["entry"]
         stages = {
-            name: tuple(Stage(stage["share"], tuple(stage["settings"])) for stage in entry[name])
+            name: tuple(Stage(**stage | {"settings": tuple(stage["settings"])}) for stage in entry[name])
             for name in ("stages", "frozen")
         }
         return cls(
@@ -85,8 +85,10 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
         given["model.start"] = str(start)
     base = base_tables(setup, stage.is_further)
     if not stage.share:  # the recipe's own length is for what has a share of it
-        base["training"] = {name: value for name, value in base.get("training", {}).items() if name not in LENGTHS}
-    return make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
+        leave_length(base)
+    recipe = make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
+    recipe.training.learning_rate *= stage.rate
+    return recipe
 
 
 def check(job: Job) -> None:

@@ -8,9 +8,7 @@ from likewise.config import Recipe
 from likewise.data import open_source
 from likewise.defaults import check_counts, with_model
 from likewise.errors import InputError
-from likewise.recipe_book import OF_METHOD, make_recipe, recipe_tables
-
-LENGTHS = ("minutes", "epochs", "steps")  # of which a budget has one
+from likewise.recipe_book import LENGTHS, OF_METHOD, make_recipe, recipe_tables
 
 
 @dataclass(frozen=True)

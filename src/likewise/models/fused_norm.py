@@ -9,7 +9,7 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from likewise.models.kernels import address, kernels, takes
+from likewise.models.kernels import address, kernels, takes, takes_weights
 from likewise.models.resnet9 import Residual
 
 
@@ -45,9 +45,9 @@ class FusedNorm(nn.BatchNorm2d):
     """A batch norm with the sum and the ReLU that follow it: one operation, in training on a processor.
 
     Memory is what bounds these layers. torch reads or writes all of their pixels some 13 times in a step, this 8 times
-    and in simpler loops, which is two to three times as fast (docs/speed.md). The result is the same but for the order
-    of sums. Elsewhere, in evaluation mode, and where `kernels.cpp` cannot be built, it is torch's batch norm, sum
-    and ReLU one after another. `fuse_norms` makes these.
+    and in simpler loops, which is about twice as fast (docs/speed.md). The result is the same but for the order of
+    sums. Elsewhere, in evaluation mode, and where `kernels.cpp` has not been loaded, it is torch's batch norm, sum and
+    ReLU one after another. `fuse_norms` makes these.
 
     Attributes:
         act: What follows. It stays where the norm becomes a part of the convolution before it.
@@ -63,7 +63,8 @@ class FusedNorm(nn.BatchNorm2d):
     def _fits(self, input: Tensor) -> bool:
         """Whether it is what the operation is for: it keeps running statistics in torch's default way alone."""
         usual = self.training and self.affine and self.track_running_stats and self.momentum is not None
-        return usual and takes(input) and input.numel() > input.shape[1] and self.weight.dtype == torch.float32
+        enough = takes(input) and input.shape[1] == self.num_features < input.numel()
+        return usual and enough and all(takes_weights(own) for own in (self.weight, self.bias))
 
     def _fused(self, input: Tensor, residual: Tensor | None, library: ctypes.CDLL) -> Tensor:
         output, statistics = cast(Any, _Normed).apply(
@@ -92,7 +93,7 @@ class _Normed(torch.autograd.Function):
         library: ctypes.CDLL,
     ) -> tuple[Tensor, Tensor]:
         channels = pixels.shape[1]
-        result, statistics = torch.empty_like(pixels), torch.empty(3, channels)
+        result, statistics = torch.empty_like(pixels), weight.new_empty(3, channels)
         library.norm_forward(
             pixels.dtype == torch.bfloat16,
             what,
@@ -111,7 +112,8 @@ class _Normed(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         pixels, result, weight, bias, statistics = ctx.saved_tensors
         gradient = gradient.to(pixels.dtype).contiguous(memory_format=torch.channels_last)
-        channels, of_pixels, of_weights = pixels.shape[1], torch.empty_like(pixels), torch.empty(2, pixels.shape[1])
+        channels, of_pixels = pixels.shape[1], torch.empty_like(pixels)
+        of_weights = weight.new_empty(2, channels)
         passed = torch.empty_like(pixels) if ctx.what == What.RELU_OF_SUM else None
         ctx.library.norm_backward(
             pixels.dtype == torch.bfloat16,
@@ -132,13 +134,13 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 class _FusedBasicBlock(BasicBlock):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.bn2(self.conv2(self.bn1(self.conv1(x))), shortcut)
+        return self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))), shortcut)
 
 
 class _FusedBottleneck(Bottleneck):
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        inner = self.bn2(self.conv2(self.bn1(self.conv1(x))))
+        inner = self.act2(self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x))))))
         return self.bn3(self.conv3(inner), shortcut)
 
 
@@ -148,14 +150,18 @@ class _FusedResidual(Residual):
         return norm(convolution(first(input)), input)
 
 
-def fuse_norms(network: nn.Module) -> None:
+def fuse_norms(network: nn.Module) -> bool:
     """Let the batch norms of a network do what follows them: a ReLU, and where a residual block ends, its sum.
 
     In sequences of modules, in ResNet9 and in the ResNets of timm; another norm is fused by itself. The names of
-    weights stay, and so does what is computed.
+    weights stay, and so does what is computed. But torch's `convert_sync_batchnorm` would lose the ReLUs: that comes
+    first, if at all.
 
     Args:
         network: Changed in place.
+
+    Returns:
+        Whether it now has such norms.
     """
     modules = list(network.modules())
     for module in modules:
@@ -177,6 +183,7 @@ def fuse_norms(network: nn.Module) -> None:
         if type(module) is Residual and type(norm := cast(Any, module)[-1][-2]) is FusedNorm:
             norm.act.what, module.__class__ = What.SUM_WITH_RELU, _FusedResidual
         _take_over(module, What.NORM)
+    return any(type(module) is FusedNorm for module in modules)
 
 
 def _take_over(norm: nn.Module, what: What, owner: nn.Module | None = None, name: str = "") -> bool:

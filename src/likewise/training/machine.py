@@ -16,7 +16,7 @@ from torch import nn
 from likewise._version import __version__
 from likewise.errors import unknown_name
 from likewise.models.fused_norm import fuse_norms
-from likewise.models.kernels import kernels
+from likewise.models.kernels import kernels, load_kernels
 from likewise.processor import processor_flags, processor_name
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -139,8 +139,8 @@ def adapt(method: nn.Module, machine: Machine) -> None:
         cast(nn.Module, method.backbone).compile(dynamic=False)
     if machine.device == "cpu":
         keep_freed_memory()
-    if machine.fuses_norms:
-        fuse_norms(method)
+    if machine.fuses_norms and fuse_norms(method):
+        load_kernels()
 
 
 def machine_facts(machine: Machine) -> dict[str, str]:
