@@ -1,6 +1,7 @@
 """Recipes by name, and changes to them."""
 
 import tomllib
+from collections.abc import Iterable
 from copy import deepcopy
 from importlib import resources
 from pathlib import Path
@@ -12,10 +13,11 @@ from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
 
 LENGTHS = ("epochs", "minutes", "steps")  # settings of `[training]` of which a budget has one
+OF_LENGTH = (*LENGTHS, "hold_steps")  # those that go with it
 OF_METHOD = ("neighbors", "heads")  # those that only some methods have
 _LENGTHS = {f"training.{name}" for name in LENGTHS}
 # what follows from the length, the images and the machine
-_NOT_CARRIED = {*LENGTHS, "hold_steps", "batch_size", "precision", "compile"}
+_NOT_CARRIED = {*OF_LENGTH, "batch_size", "precision", "compile"}
 
 
 def recipe_files() -> dict[str, Path]:
@@ -56,14 +58,16 @@ def make_recipe(
     settled = dict(map(_parsed, settings))
     own = Recipe.parse(tables).method
     if settled.get("method.name", given.get("method.name", own.name)) != own.name:
-        _leave_method(tables)
+        tables.get("method", {}).pop("settings", None)  # of CDC, where none is named
+        if "name" in own.model_fields_set:
+            leave_out(tables, OF_METHOD)
     if isinstance(given.get("views"), str):
         # a set of views says what they look like, not how large they are
         size = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
         given = given | {"views": size | _named_views(given["views"])}
     # a length that was given takes the place of the one in the recipe, and one that was set that of both
     if _LENGTHS & (given.keys() | settled.keys()):
-        leave_length(tables)
+        leave_out(tables, OF_LENGTH)
     if _LENGTHS & settled.keys():
         given = {name: value for name, value in given.items() if name not in _LENGTHS}
     for name, value in [*given.items(), *settled.items()]:
@@ -79,18 +83,10 @@ def make_recipe(
     return Recipe.parse(tables)
 
 
-def leave_length(tables: dict[str, Any]) -> None:
-    """Take out of a recipe, in place, how long it trains, and with that where its rate begins to fall."""
-    for name in (*LENGTHS, "hold_steps"):
+def leave_out(tables: dict[str, Any], names: Iterable[str]) -> None:
+    """Take settings of `[training]` out of a recipe, in place."""
+    for name in names:
         tables.get("training", {}).pop(name, None)
-
-
-def _leave_method(tables: dict[str, Any]) -> None:
-    """Take out of a recipe, in place, what is said of its method alone."""
-    tables.get("method", {}).pop("settings", None)  # of CDC, where none is named
-    if "name" in tables.get("method", {}):
-        for name in OF_METHOD:
-            tables.get("training", {}).pop(name, None)
 
 
 def recipe_tables(origin: str | None) -> dict[str, Any]:

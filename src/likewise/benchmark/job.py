@@ -22,7 +22,7 @@ from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
 from likewise.labelling import classes_by_name, known_classes
 from likewise.methods.self_label import TooFewSure
-from likewise.recipe_book import leave_length, make_recipe
+from likewise.recipe_book import OF_LENGTH, leave_out, make_recipe
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_json
 from likewise.scoring import Pixels, evaluate
@@ -85,7 +85,7 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
         given["model.start"] = str(start)
     base = base_tables(setup, stage.is_further)
     if not stage.share:  # the recipe's own length is for what has a share of it
-        leave_length(base)
+        leave_out(base, OF_LENGTH)
     recipe = make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
     recipe.training.learning_rate *= stage.rate
     return recipe

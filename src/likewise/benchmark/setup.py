@@ -8,7 +8,7 @@ from likewise.config import Recipe
 from likewise.data import open_source
 from likewise.defaults import check_counts, with_model
 from likewise.errors import InputError
-from likewise.recipe_book import LENGTHS, OF_METHOD, make_recipe, recipe_tables
+from likewise.recipe_book import LENGTHS, OF_METHOD, leave_out, make_recipe, recipe_tables
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def base_tables(setup: Setup, stage: bool = False) -> dict[str, Any]:
             "first training, such as cdc-cifar10; self-labelling is a row, such as --methods cdc+self-label."
         )
     if stage:
-        tables["training"] = {n: value for n, value in tables.get("training", {}).items() if n not in OF_METHOD}
-        tables["views"] = {n: value for n, value in tables.get("views", {}).items() if n == "size"}
+        leave_out(tables, OF_METHOD)
+        tables["views"] = {name: value for name, value in tables.get("views", {}).items() if name == "size"}
     return tables
 
 
