@@ -363,6 +363,7 @@ def test_suggestions_are_settings():
             method.Config(**method.suggest(10, frozen, {}))
     assert CDC.suggest(10, False, {"assignment_temperature": 0.1})["epsilon"] == 0.05
     assert CDC.suggest(10, False, {}) == {"temperature": 0.5, "assignment_temperature": 0.205, "epsilon": 0.1025}
+    assert CDC.suggest(10, True, {}) == {"temperature": 0.5, "assignment_temperature": 0.294, "epsilon": 0.147}
 
 
 def test_a_threshold_of_99_percent_needs_a_low_temperature():

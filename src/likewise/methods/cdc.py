@@ -13,7 +13,9 @@ from likewise.methods.base import Method, Parts, Signs
 from likewise.methods.frames import Encoder, FrameConfig, build_frame, frame_sizes
 from likewise.objectives import sinkhorn, target_cross_entropy
 
-SUREST = 0.95  # probability that an image can reach, where t2 is chosen by the number of clusters
+# probability that an image can reach, where t2 is chosen by the number of clusters
+SUREST = 0.95
+SUREST_FROZEN = 0.8  # better on cached features (docs/log.md)
 
 
 class CDCConfig(FrameConfig):
@@ -73,10 +75,12 @@ class CDC(Method):
         """Softer losses than the paper's, which short runs and frozen backbones need (docs/log.md has the figures).
 
         A hard assignment of a small batch is mostly noise, and a head that follows it never gets away from it. How hard
-        it is depends on K as well: t2 is chosen so that a probability can reach `SUREST` with any number of clusters.
+        it is depends on K as well: t2 is chosen so that a probability can reach `SUREST` with any number of clusters,
+        or on a frozen backbone `SUREST_FROZEN`.
         Targets softer than the predictions do not work: epsilon goes with t2.
         """
-        sharpest = round(sharpest_temperature(num_clusters, SUREST), 3)
+        surest = SUREST_FROZEN if frozen else SUREST
+        sharpest = round(sharpest_temperature(num_clusters, surest), 3)
         temperature = given.get("assignment_temperature", sharpest)
         return {"temperature": 0.5, "assignment_temperature": temperature, "epsilon": round(temperature / 2, 6)}
 
