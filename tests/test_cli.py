@@ -193,6 +193,11 @@ def test_train_takes_a_recipe_and_other_images(
         (["evaluate", "nowhere", "--labels", "folders"], 2, "no run in nowhere"),
         (["analyze", "nowhere"], 2, "no run in nowhere"),
         (["report", "nowhere"], 2, "no run in nowhere"),
+        (
+            ["assign", "nowhere", "PHOTOS", "-o", "table.txt"],
+            2,
+            "-o table.txt: the table is written as .csv or .parquet",
+        ),
         (["export", "nowhere", "--to", "x"], 2, "no run in nowhere"),
         (["list", "recipe"], 2, "recipes"),
         (["clutser"], 2, "cluster"),

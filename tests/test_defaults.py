@@ -333,6 +333,13 @@ def test_each_frame_alone_has_its_own_temperature(method: str, temperature: floa
     assert decided(32, **given).method.settings == {"temperature": 0.1}
 
 
+def test_neighbours_need_fewer_cached_views() -> None:
+    frozen = {"model.frozen": True, "model.weights": "none"}
+    assert with_budget(decided(32, **frozen), 600).model.cached_views == 2
+    assert with_budget(decided(32, **frozen, **{"training.neighbors": 0}), 600).model.cached_views == 8
+    assert with_budget(decided(32, **frozen, **{"model.cached_views": 5}), 600).model.cached_views == 5
+
+
 def test_two_views_need_two_cached_views_or_neighbours() -> None:
     frozen = {"model.frozen": True, "model.weights": "none", "model.cached_views": 1}
     with pytest.raises(InputError, match="both views of an image are the same"):

@@ -89,11 +89,12 @@ def test_files_that_could_not_be_read(tmp_path: Path) -> None:
     assert describe_run(run).splitlines()[-1] == f"2 files could not be read: {run.skipped_file}"
 
 
-def evaluation(classes: int = 2) -> dict[str, Any]:
+def evaluation(classes: int = 2, clusters: int = 0) -> dict[str, Any]:
     scores = {"acc": 0.91234, "nmi": 0.5, "ari": -0.05, "ami": 1.0}
     return {
         "protocol": "all",
         "num_images": 1234,
+        "num_clusters": clusters or classes,
         "num_classes": classes,
         "rows": [{"name": "CDC", **scores}, {"name": "K-means on the same features", **scores}],
         "per_class": [
@@ -121,6 +122,13 @@ def test_an_evaluation() -> None:
         "7                          1,000     none    0.50       0.25",
         "a very long name of a cl   1,001        1    0.50       0.25",
     ]
+
+
+@pytest.mark.parametrize(("clusters", "left"), [(10, "8 clusters"), (1, "1 class")])
+def test_what_accuracy_means_with_other_numbers_of_clusters(clusters: int, left: str) -> None:
+    (line,) = [line for line in describe_evaluation(evaluation(2, clusters), {}).splitlines() if "one to one" in line]
+    assert line.startswith(f"{clusters} clusters for 2 classes: ACC")
+    assert f"all images of {left} count as wrong" in line
 
 
 def test_many_classes_are_cut() -> None:

@@ -30,7 +30,13 @@ app.add_typer(benchmark_app, name="benchmark")
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory that `likewise cluster` wrote.")]
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")]
-MinutesOption = Annotated[float | None, typer.Option(help="Train for about this long.")]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Train for about this long (default: 10 from scratch, 500 steps or more on a frozen backbone). What comes "
+        "before and after is not counted: reading, features, new heads, the map."
+    ),
+]
 EpochsOption = Annotated[float | None, typer.Option(help="Train for this many passes instead.")]
 ClustersOption = Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")]
 MethodOption = Annotated[str | None, typer.Option(help="See `likewise list methods`.")]
@@ -217,9 +223,13 @@ def _cluster(recipe: "Recipe", data: str, run: "RunDirectory", resume: bool = Fa
     from likewise.ranks import rank
     from likewise.report import write_report
     from likewise.summary import describe_run
+    from likewise.training.fit import interrupted
     from likewise.workflow import cluster
 
-    cluster(recipe, data, run, resume)
+    try:
+        cluster(recipe, data, run, resume)
+    except KeyboardInterrupt as stop:  # before or after the training, which says so itself
+        raise interrupted(run.path) if run.is_started else RunError("stopped before anything was trained.") from stop
     if rank() != 0:
         raise typer.Exit
     report = write_report(run)
@@ -279,6 +289,8 @@ def assign(
 
     from likewise.progress import printable_line, say
 
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"-o {out}: the table is written as .csv or .parquet; choose a name that ends so.")
     table, _ = _looked_at(run, path, out, precision, strict)
     if out is None:
         # a file's name may hold what commands a terminal; a program that reads gets the names as they are

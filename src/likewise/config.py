@@ -47,9 +47,20 @@ class ModelConfig(Section):
         default=None, description="a 3x3 stem without pooling for ResNets; by default from scratch up to 64 px"
     )
     start: str = Field(default="", description="run directory from whose network this one starts")
-    cached_views: int = Field(
-        default=8, ge=1, description="augmented views of an image in the cache of a frozen backbone"
+    cached_views: int | None = Field(
+        default=None,
+        ge=1,
+        description="augmented views of an image in the cache of a frozen backbone; by default 2 where neighbours are "
+        "the positives, else 8",
     )
+
+
+def suggested_views(neighbors: int | None) -> int:
+    """How many augmented views of an image are cached: computing their features takes nearly all of a frozen training.
+
+    More than two bring nothing where another image is the positive anyway (docs/log.md).
+    """
+    return 2 if neighbors else 8
 
 
 class TrainingConfig(Section):
@@ -156,8 +167,11 @@ def _explained(error: ValidationError, origin: str) -> InputError:
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         section = first["loc"][:-1]
-        allowed = _fields_at(section)
-        return unknown_name(f"setting in {origin}", place, [".".join([*map(str, section), name]) for name in allowed])
+        allowed = [".".join([*map(str, section), name]) for name in _fields_at(section)]
+        elsewhere = [] if section else [f"{name}.{place}" for name in allowed if place in _fields_at((name,))]
+        if elsewhere:
+            return InputError(f"unknown setting in {origin} {place!r}: it is called {' or '.join(elsewhere)}.")
+        return unknown_name(f"setting in {origin}", place, allowed)
     return InputError(f"{origin}: {place} = {first.get('input')!r} is not allowed: {first['msg'].lower()}.")
 
 
@@ -165,4 +179,4 @@ def _fields_at(section: tuple[Any, ...]) -> list[str]:
     model: Any = Recipe
     for part in section:
         model = model.model_fields[part].annotation
-    return list(model.model_fields)
+    return list(getattr(model, "model_fields", ()))

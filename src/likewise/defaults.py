@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from likewise.config import Recipe
+from likewise.config import Recipe, suggested_views
 from likewise.data import ImageSource
 from likewise.errors import InputError
 from likewise.methods import METHODS
@@ -117,6 +117,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         own = 0 if recipe.stage.name else method.neighbors
         frozen = recipe.model.frozen and method.takes_neighbors
         training.neighbors = own or (fair_neighbors(num_images, clusters) if frozen else 0)
+    if recipe.model.cached_views is None:
+        recipe.model.cached_views = suggested_views(training.neighbors)
     two_views = not (recipe.stage.name or method.supervised or recipe.method.settings.get("views") == "plain")
     if recipe.model.frozen and two_views and recipe.model.cached_views == 1 and not training.neighbors:
         other = ", or training.neighbors to 1 or more" if method.takes_neighbors else ""

@@ -14,10 +14,11 @@ from sklearn.exceptions import NotFittedError
 from likewise.assembly import image_store
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
-from likewise.errors import InputError
+from likewise.errors import InputError, RunError
 from likewise.inference import Embedded, decide_close_calls, embed
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
+from likewise.training.fit import Interrupted
 from likewise.workflow import cluster, open_network
 
 
@@ -104,6 +105,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
         Raises:
             InputError: If there are too few images, or something was asked for that cannot be done.
+            RunError: If the training diverged or was stopped.
         """
         source = open_source(X)
         if self.run_dir is None:
@@ -112,7 +114,13 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             run = RunDirectory(Path(folder) / "run")
         else:
             run = RunDirectory(self.run_dir)
-        result = cluster(self._recipe(), source, run)
+        try:
+            result = cluster(self._recipe(), source, run)
+        except Interrupted as stop:
+            if self.run_dir is not None:
+                raise
+            # its hint leads to a folder that goes with this clusterer
+            raise RunError("stopped; of a fit with run_dir=..., what was trained so far would be kept.") from stop
         self.run_, self.recipe_, self._network, self._machine = run, result.recipe, result.network, result.machine
         self.labels_ = _spread(result.embedded.probabilities.argmax(1), result.store, result.embedded, len(source), -1)
         return self

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from likewise.config import Recipe
+from likewise.config import Recipe, suggested_views
 from likewise.errors import InputError, unknown_name
 from likewise.runs import RunDirectory
 from likewise.views.config import VIEWS
@@ -111,7 +111,8 @@ def recipe_tables(origin: str | None) -> dict[str, Any]:
 def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
-    Not its length, batch and what followed from them or from its machine, nor a number of heads that nobody chose.
+    Not its length, batch and what followed from them or from its machine, nor a number of heads or of
+    cached views that nobody chose.
     Another method has settings and an optimiser of its own, and a stage, or a backbone that is now frozen or no longer,
     views as well. So has what comes after a stage.
     """
@@ -128,6 +129,8 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     if asked.stage.name or before.stage.name or refrozen or another:
         # a head that has had neighbours leaves a network that may go on with them
         kept = {"seed", *(["neighbors"] if refrozen and frozen and not another else [])}
+    if before.model.cached_views == suggested_views(before.training.neighbors):
+        del tables["model"]["cached_views"]
     if another:
         del method["settings"]
     elif refrozen or regrouped:

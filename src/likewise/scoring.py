@@ -100,6 +100,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         "protocol": "all" if data is None else "split",
         "data": source.spec if source else "",
         "num_images": len(known),
+        "num_clusters": num_clusters,
         "num_classes": len(names),
         "classes": names.tolist(),
         "rows": [

@@ -72,12 +72,26 @@ def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> 
     for row in evaluation["rows"]:
         scores = " ".join(f"{row[key]:6.3f}" for key in ("acc", "nmi", "ari", "ami"))
         lines += [f"{row['name']:30s} {scores}"]
+    lines += _matching_lines(evaluation["num_clusters"], evaluation["num_classes"])
     lines += ["", f"{'class':24s}  images  cluster  recall  precision"]
     for entry in evaluation["per_class"][:MOST_CLUSTERS]:
         cluster = "none" if entry["cluster"] is None else str(entry["cluster"])
         scores = f"{entry['recall']:7.2f} {entry['precision']:10.2f}"
         lines.append(f"{str(entry['class'])[:24]:24s} {entry['images']:7,d} {cluster:>8s} {scores}")
     return printable_line("\n".join([*lines, *_track_lines(metrics)]))
+
+
+def _matching_lines(clusters: int, classes: int) -> list[str]:
+    """What ACC means where there is not a class for each cluster."""
+    if clusters == classes:
+        return []
+    over = abs(clusters - classes)
+    left = f"{over:,} {'cluster' if clusters > classes else 'class'}"
+    many = "" if over == 1 else "s" if clusters > classes else "es"
+    return [
+        f"{clusters:,} clusters for {classes:,} classes: ACC matches one to one, so that all images of {left}{many} "
+        "count as wrong; NMI, ARI and AMI have no such limit"
+    ]
 
 
 def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:

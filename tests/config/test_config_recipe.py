@@ -63,6 +63,7 @@ def test_what_is_not_set_is_left_out() -> None:
     ("values", "expected"),
     [
         ({"trainig": {}}, "unknown setting in the recipe 'trainig'. Did you mean 'training' or"),
+        ({"learning_rate": 1}, "unknown setting in the recipe 'learning_rate': it is called training.learning_rate."),
         ({"training": {"sead": 1}}, "'training.sead'. Did you mean 'training.seed'"),
         ({"training": {"learningrate": 1}}, "Did you mean 'training.learning_rate'"),
         ({"data": {"imagesize": 1}}, "Did you mean 'data.image_size'"),

@@ -223,6 +223,12 @@ def test_a_damaged_optional_file_is_said_and_left_out(tmp_path: Path, file: str)
     assert f"{file} is damaged and left out" in page_of(run).text
 
 
+def test_a_report_without_pictures_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 20, 3)
+    run.thumbnails_file.unlink()
+    assert "thumbnails.parquet is missing" in page_of(run).text
+
+
 def test_extreme_numbers_in_the_assignments(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -79,12 +79,19 @@ def test_complete(run: RunDirectory) -> None:
     assert "holds a run already" in message(run.require_new)
 
 
-@pytest.mark.parametrize("missing", ["metrics_file", "assignments_file", "model_file"])
-def test_a_run_without_one_of_its_parts_is_not_complete(run: RunDirectory, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("metrics_file", "has not finished"),
+        ("assignments_file", "assignments.parquet is missing"),
+        ("model_file", "model.safetensors is missing"),
+    ],
+)
+def test_a_run_without_one_of_its_parts_is_not_complete(run: RunDirectory, missing: str, said: str) -> None:
     complete(run)
     getattr(run, missing).unlink()
     assert not run.is_complete
-    assert "has not finished" in message(run.require_complete)
+    assert said in message(run.require_complete)
 
 
 def test_nothing_is_there_before_it_is_written(run: RunDirectory) -> None:

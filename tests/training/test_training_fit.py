@@ -106,6 +106,12 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(
     assert without_times[0] == without_times[1]
 
 
+def test_a_checkpoint_of_another_network_is_said(images: np.ndarray, tmp_path: Path) -> None:
+    run(new_method("in-batch"), images, tmp_path, 1, MACHINES["fp32"])
+    with pytest.raises(InputError, match="of another network than"):
+        run(new_method("center"), images, tmp_path, 2, MACHINES["fp32"], resume=True)
+
+
 def test_the_same_seed_gives_the_same_run(images: np.ndarray, tmp_path: Path) -> None:
     one, other = new_method("in-batch"), new_method("in-batch")
     run(one, images, tmp_path / "one", 2, MACHINES["bf16"])

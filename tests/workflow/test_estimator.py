@@ -11,6 +11,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from likewise import ImageClusterer, InputError
+from likewise.errors import RunError
+from likewise.training.fit import Interrupted
 
 SETTINGS = {"training.steps": 3, "method.settings.hidden_dim": 32, "method.settings.instance_dim": 16}
 
@@ -47,6 +49,19 @@ def test_parameters_are_those_of_scikit_learn() -> None:
 def test_the_same_state_gives_the_same_groups(images: np.ndarray) -> None:
     one, other = (ImageClusterer(n_clusters=4, random_state=5, settings=SETTINGS).fit(images) for _ in range(2))
     assert np.array_equal(one.predict_proba(images), other.predict_proba(images))
+
+
+def test_a_stopped_fit_points_to_no_folder_that_is_gone(
+    images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise Interrupted("stopped; continue with --resume")
+
+    monkeypatch.setattr("likewise.estimator.cluster", stopped)
+    with pytest.raises(RunError, match="run_dir"):
+        ImageClusterer(2).fit(images)
+    with pytest.raises(Interrupted, match="--resume"):
+        ImageClusterer(2, run_dir=tmp_path / "run").fit(images)
 
 
 def test_saved_and_loaded_it_says_the_same(fitted: ImageClusterer, images: np.ndarray, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Mac
         keep_freed_memory()
     width, total = backbone.num_features, len(store)
     network = folded(backbone, random_images(store, machine))
-    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views
+    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views or 1
     _check_space(folder, total * width * (4 + 2 * count))
     with (
         replacing(folder / "views.npy") as views_file,
@@ -162,5 +162,5 @@ def _check_space(folder: Path, needed: int) -> None:
     if needed > (free := shutil.disk_usage(folder).free):
         raise RunError(
             f"the features need {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Choose another "
-            "place with the environment variable LIKEWISE_CACHE, or fewer views: --set model.cached_views=2."
+            "place with the environment variable LIKEWISE_CACHE, or fewer views, such as --set model.cached_views=1."
         )

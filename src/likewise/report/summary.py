@@ -72,7 +72,11 @@ def _sentence(assignments: Assignments, num_skipped: int) -> str:
         sure = float((confidences > SURE).mean())
         # at a high temperature no image can be that sure, and "0 %" would say that the groups are bad
         above = f"{percent(sure)} assigned with confidence above {SURE}"
-        parts.append(above if sure else f"a confidence of {confidences.mean():.2f} on average")
+        parts.append(
+            above
+            if sure
+            else f"a confidence of {confidences.mean():.2f} on average and {confidences.max():.2f} at most"
+        )
     if num_skipped:
         parts.append(f"{plural(num_skipped, 'file', 'files')} could not be read")
     return "; ".join(parts) + "."

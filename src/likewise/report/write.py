@@ -73,6 +73,8 @@ def _content(run: RunDirectory) -> dict[str, Any]:
     recipe = parsed(recipe_text)
     skipped = optional(run.skipped, [], run.skipped_file.name, problems)
     thumbnails = optional(run.thumbnails, {}, run.thumbnails_file.name, problems)
+    if not run.thumbnails_file.is_file():
+        problems.append(f"{run.thumbnails_file.name} is missing, and the report is without pictures.")
     maps = optional(run.maps, None, run.maps_file.name, problems)
     pictures = Pictures(thumbnails, len(assignments))
     cards = cluster_cards(assignments, pictures) if len(assignments) else []

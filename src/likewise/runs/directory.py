@@ -101,6 +101,9 @@ class RunDirectory:
         """
         if self.is_complete:
             return self
+        if self.metrics_file.is_file():  # written last
+            lost = self.model_file if not self.model_file.is_file() else self.assignments_file
+            raise InputError(f"{lost} is missing: the run had finished; put the file back, or make the run again.")
         if self.is_started:
             raise InputError(
                 f"the run in {self.path} has not finished; continue it with `likewise cluster --resume -o {self.path}`."

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from likewise.config import TrainingConfig
-from likewise.errors import RunError
+from likewise.errors import InputError, RunError
 from likewise.methods import Method
 from likewise.progress import track
 from likewise.ranks import rank, share_buffers, world_size
@@ -160,6 +160,7 @@ def train(
 
     Raises:
         Diverged: If the loss is no longer a number.
+        InputError: If the checkpoint is of another network.
         Interrupted: If the user stopped it.
     """
     plan = Plan.of(training)
@@ -241,12 +242,20 @@ def _fit(trainer: L.Trainer, module: MethodTraining, checkpoint: Path | None, fo
         try:
             trainer.fit(module, ckpt_path=checkpoint)
         except (KeyboardInterrupt, SystemExit) as stop:
-            raise _interrupted(folder) from stop
+            raise interrupted(folder) from stop
+        except RuntimeError as error:
+            if checkpoint is None or "loading state_dict" not in str(error):
+                raise
+            raise InputError(
+                f"{checkpoint} is of another network than recipe.toml describes: put the recipe back as the run wrote "
+                "it, or start a new run with the changed one."
+            ) from error
     if trainer.interrupted:
-        raise _interrupted(folder)
+        raise interrupted(folder)
 
 
-def _interrupted(folder: Path) -> Interrupted:
+def interrupted(folder: Path) -> Interrupted:
+    """What to say to the user who has stopped the run in `folder`."""
     return Interrupted(
         f"stopped; continue from the last checkpoint with: likewise cluster --resume -o {shlex.quote(str(folder))}"
     )

@@ -43,6 +43,8 @@ from likewise.workflow.heads import renew_head
 from likewise.workflow.midway import Observe, as_tensor, later, watching
 from likewise.workflow.results import write_results, write_skipped
 
+FEW_STEPS = 100  # from scratch
+
 
 @dataclass(frozen=True)
 class Clustering:
@@ -179,13 +181,19 @@ def _renewed(
 
 
 def _ended(outcome: Outcome, embedded: Embedded, recipe: Recipe, trained: Method) -> Outcome:
-    """The outcome, with a warning if a few clusters have most of the images: a short run is not judged before."""
+    """The outcome, with a warning if it was short, or a few clusters have most of the images, not judged before."""
     counts = torch.from_numpy(embedded.categorical.argmax(axis=1)).bincount(minlength=recipe.method.num_clusters)
-    if not (said := collapse(counts, trained.signs)):
-        return outcome
-    warning = f"in the end, {said}."
-    say(f"warning: {warning}")
-    return replace(outcome, warnings=[*outcome.warnings, warning])
+    warnings = []
+    if outcome.steps < FEW_STEPS and not (recipe.model.frozen or recipe.model.start):
+        warnings.append(
+            f"{outcome.steps} steps are too few to learn from images: groups will be of colours and brightness. "
+            "Train for longer (--minutes, --epochs), or use a backbone with weights."
+        )
+    if said := collapse(counts, trained.signs):
+        warnings.append(f"in the end, {said}.")
+    for warning in warnings:
+        say(f"warning: {warning}")
+    return replace(outcome, warnings=[*outcome.warnings, *warnings])
 
 
 def _say_what_follows(asked: dict[str, Any], recipe: Recipe) -> None:
