@@ -112,9 +112,8 @@ def _of_run(start: Path, asked: Recipe) -> dict[str, Any]:
     """What carries over from a finished run: its data, views, network and method, and how it was trained.
 
     Not its length, batch and what followed from them or from its machine, nor a number of heads or of
-    cached views that nobody chose.
-    Another method has settings and an optimiser of its own, and a stage, or a backbone that is now frozen or no longer,
-    views as well. So has what comes after a stage.
+    cached views that nobody chose. Another method has settings and an optimiser of its own, and a stage, or a backbone
+    that is now frozen or no longer, views as well. So has what comes after a stage.
     """
     run = RunDirectory(start).require_complete()
     before = Recipe.read(run.recipe_file)

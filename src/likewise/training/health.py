@@ -8,6 +8,7 @@ from torch import Tensor
 from likewise.methods.base import Signs
 
 STUCK_SHARE = 0.02  # the assignments are "still at ln K" within this share of it
+FEW_STEPS = 100  # from scratch
 EMPTY_SHARE = 0.2  # a cluster is "almost empty" below this share of its fair size
 
 
@@ -86,6 +87,16 @@ def collapse(counts: Tensor, signs: Signs) -> str:
     if largest <= max(0.5, 3 / len(counts)) and entropy >= 0.5:
         return ""
     return f"{largest:.0%} of the images are in one of {len(counts)} clusters. {signs.collapsed}"
+
+
+def too_short(steps: int) -> str:
+    """What there is to say of a training from scratch that was too short to learn anything; empty where it was not."""
+    if steps >= FEW_STEPS:
+        return ""
+    return (
+        f"{steps} steps are too few to learn from images: groups will be of colours and brightness. "
+        "Train for longer (--minutes, --epochs), or use a backbone with weights."
+    )
 
 
 def findings(window: Window, chance_loss: float, progress: float, signs: Signs) -> dict[str, str]:

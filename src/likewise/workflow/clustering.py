@@ -35,15 +35,13 @@ from likewise.runs.files import write_text
 from likewise.runs.lock import held
 from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors
 from likewise.training.fit import Outcome, train
-from likewise.training.health import collapse
+from likewise.training.health import collapse, too_short
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
 from likewise.views import Views
 from likewise.workflow.heads import renew_head
 from likewise.workflow.midway import Observe, as_tensor, later, watching
 from likewise.workflow.results import write_results, write_skipped
-
-FEW_STEPS = 100  # from scratch
 
 
 @dataclass(frozen=True)
@@ -184,11 +182,8 @@ def _ended(outcome: Outcome, embedded: Embedded, recipe: Recipe, trained: Method
     """The outcome, with a warning if it was short, or a few clusters have most of the images, not judged before."""
     counts = torch.from_numpy(embedded.categorical.argmax(axis=1)).bincount(minlength=recipe.method.num_clusters)
     warnings = []
-    if outcome.steps < FEW_STEPS and not (recipe.model.frozen or recipe.model.start):
-        warnings.append(
-            f"{outcome.steps} steps are too few to learn from images: groups will be of colours and brightness. "
-            "Train for longer (--minutes, --epochs), or use a backbone with weights."
-        )
+    if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
+        warnings += filter(None, [too_short(outcome.steps)])
     if said := collapse(counts, trained.signs):
         warnings.append(f"in the end, {said}.")
     for warning in warnings:
