@@ -254,6 +254,29 @@ assert not {"torch", "lightning", "sklearn", "numpy", "pydantic"} & set(sys.modu
     subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, timeout=60)
 
 
+@pytest.mark.parametrize(
+    ("begun", "said"), [(True, "likewise cluster --resume -o"), (False, "stopped before anything")]
+)
+def test_ctrl_c_outside_of_the_training_says_how_to_go_on(
+    begun: bool,
+    said: str,
+    photos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: object) -> None:
+        if begun:
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "recipe.toml").write_text("")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("likewise.workflow.cluster", stopped)
+    code, _, errors = run_here("cluster", photos, "-k", 2, "-o", tmp_path / "run", capsys=capsys)
+    assert code == 1
+    assert said in errors
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_result(photos: Path, tmp_path: Path) -> None:
     slow = ["--set", "training.steps=60", "--set", "method.settings.hidden_dim=32", "--batch-size", "20", "-k", "2"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from likewise.methods import CDC, Center, SimCLR
-from likewise.training.health import Window, collapse, findings
+from likewise.training.health import Window, collapse, findings, too_short
 
 BATCH = 256
 CHANCE = math.log(2 * BATCH - 1)
@@ -196,3 +196,9 @@ def test_counting_keeps_no_graph() -> None:
         counted.add({"logits": torch.eye(2), "loss": loss})
     assert counted.mean("loss") == 2
     assert not any(value.requires_grad for value in counted._losses.values())
+
+
+def test_a_short_training_is_said() -> None:
+    assert too_short(99).startswith("99 steps are too few")
+    assert "--minutes" in too_short(1)
+    assert too_short(100) == ""
