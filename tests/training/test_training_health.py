@@ -199,6 +199,6 @@ def test_counting_keeps_no_graph() -> None:
 
 
 def test_a_short_training_is_said() -> None:
-    assert too_short(99).startswith("99 steps are too few")
+    assert too_short(99).startswith("99 steps are few")
     assert "--minutes" in too_short(1)
     assert too_short(100) == ""

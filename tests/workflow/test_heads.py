@@ -86,5 +86,5 @@ def test_what_was_noticed_of_the_old_head_is_told_as_that(
     training = done.run.metrics()["training"]
     told, short = training["warnings"]
     assert told == "before the head was replaced, step 3: collapsed."
-    assert short.startswith("4 steps are too few")
+    assert short.startswith("4 steps are few")
     assert moments[-2:] == [4, 4]  # with the old head, and with the new one

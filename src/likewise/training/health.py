@@ -94,7 +94,7 @@ def too_short(steps: int) -> str:
     if steps >= FEW_STEPS:
         return ""
     return (
-        f"{steps} steps are too few to learn from images: groups will be of colours and brightness. "
+        f"{steps} steps are few to learn from images, and groups may be of colours and brightness alone. "
         "Train for longer (--minutes, --epochs), or use a backbone with weights."
     )
 
