@@ -166,7 +166,7 @@ def test_train_takes_a_recipe_and_other_images(
         (["cluster", "-o", "run"], 2, "which images"),
         (["cluster", "PHOTOS", "-o", "run"], 2, "-k"),
         (["cluster", "PHOTOS", "-k", "1", "-o", "run"], 2, "at least 2"),
-        (["cluster", "PHOTOS", "-k", "41", "-o", "run"], 2, "40 images cannot fill 41"),
+        (["cluster", "PHOTOS", "-k", "21", "-o", "run"], 2, "40 images are too few for 21 clusters"),
         (["cluster", "PHOTOS", "-k", "2", "--batch-size", "64", "-o", "run"], 2, "training.batch_size=40"),
         (["cluster", "PHOTOS", "-k", "2", "--minutes", "1", "--epochs", "1", "-o", "run"], 2, "one of them"),
         (["cluster", "PHOTOS", "-k", "2", "-o", "run", "--set", "training.sede=1"], 2, "training.seed"),

@@ -111,7 +111,7 @@ def test_the_recipe_of_the_user_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("clusters", "images", "batch"),
-    [(10, 5000, 256), (10, 100, 100), (64, 5000, 256), (65, 5000, 260), (500, 70000, 1024), (500, 900, 900)],
+    [(10, 5000, 256), (10, 100, 100), (64, 5000, 256), (65, 5000, 260), (500, 70000, 1024), (450, 900, 900)],
 )
 def test_batch_size(clusters: int, images: int, batch: int) -> None:
     recipe = with_budget(decided(32, **{"method.num_clusters": clusters}), images)
@@ -147,7 +147,13 @@ def test_budget(given: dict[str, Any], steps: int | None, minutes: float | None)
         (1, 0, 100, "1 cluster: grouping needs at least 2; choose -k 2 or more."),
         (0, 0, 100, "0 clusters: grouping needs at least 2; choose -k 2 or more."),
         (-3, 0, 100, "-3 clusters: grouping needs at least 2; choose -k 2 or more."),
-        (5000, 0, 1234, "1,234 images cannot fill 5,000 clusters; choose a smaller -k, or add images."),
+        (
+            5000,
+            0,
+            1234,
+            "1,234 images are too few for 5,000 clusters of at least two; choose -k 617 or less, or add images.",
+        ),
+        (2, 0, 1, "1 image is too few to learn from; at least 4 are needed."),
         (2, 0, 3, "3 images are too few to learn from; at least 4 are needed."),
         (
             10,
@@ -172,7 +178,7 @@ def test_what_cannot_work(clusters: int, batch: int, images: int, expected: str)
         assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize(("clusters", "batch", "images"), [(2, 0, 4), (4, 4, 4), (4, 0, 4)])
+@pytest.mark.parametrize(("clusters", "batch", "images"), [(2, 0, 4), (2, 4, 4), (4, 4, 8)])
 def test_the_least_that_works(clusters: int, batch: int, images: int) -> None:
     recipe = make_recipe(None, {"method.num_clusters": clusters, "training.batch_size": batch}, [])
     assert with_budget(recipe, images).training.batch_size == 4

@@ -337,10 +337,13 @@ def _looked_at(run: Path, path: str, out: Path | None, precision: str, strict: b
     """The clusters of new images and what the network says of them, where there is room for the answer."""
     from likewise.progress import say
     from likewise.runs import RunDirectory
+    from likewise.runs.files import require_writable
     from likewise.workflow import assign
 
-    if out is not None and out.exists():
-        raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
+    if out is not None:
+        if out.exists():
+            raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
+        require_writable(out, "it")
     table, store, embedded = assign(RunDirectory(run), path, strict, precision)
     for skipped in store.skipped:
         say(f"left out {skipped.name}: {skipped.reason}")

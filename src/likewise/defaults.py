@@ -177,19 +177,22 @@ def check_counts(recipe: Recipe, num_images: int) -> None:
     """Make sure that there are images enough.
 
     Raises:
-        InputError: If there are fewer than two clusters, more clusters than images, or a batch larger than the set.
+        InputError: If there are fewer than two clusters, fewer than four images or two for a cluster, or a batch larger
+            than the set.
     """
     clusters, batch = recipe.method.num_clusters, recipe.training.batch_size
     if clusters < 2:
         raise InputError(
             f"{clusters} cluster{'' if clusters == 1 else 's'}: grouping needs at least 2; choose -k 2 or more."
         )
-    if num_images < clusters:
-        raise InputError(
-            f"{num_images:,} images cannot fill {clusters:,} clusters; choose a smaller -k, or add images."
-        )
     if num_images < 4:
-        raise InputError(f"{num_images} images are too few to learn from; at least 4 are needed.")
+        few = "1 image is" if num_images == 1 else f"{num_images} images are"
+        raise InputError(f"{few} too few to learn from; at least 4 are needed.")
+    if num_images < 2 * clusters:
+        raise InputError(
+            f"{num_images:,} images are too few for {clusters:,} clusters of at least two; choose -k {num_images // 2} "
+            "or less, or add images."
+        )
     if batch > num_images:
         raise InputError(
             f"a batch of {batch:,} is larger than the set of {num_images:,} images; "

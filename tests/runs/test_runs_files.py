@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from likewise.runs.files import replacing, write_json, write_text
+from likewise.errors import InputError
+from likewise.runs.files import replacing, require_writable, write_json, write_text
 
 
 def test_replacing(tmp_path: Path) -> None:
@@ -122,3 +123,13 @@ def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_json(tmp_path / "file.json", {"a": object()})
     assert json.loads((tmp_path / "file.json").read_text()) == {"a": 1}
+
+
+def test_where_nothing_can_be_written_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "folder" / "file.txt")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"file cannot be written to \(.*\); choose another place for the table with -o"
+    ):
+        require_writable(tmp_path / "file" / "table.csv", "the table")

@@ -1,6 +1,7 @@
 """The main job in one process: cluster, assign, evaluate, export, and what a run directory then holds."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -187,11 +188,22 @@ def test_weights_of_another_network_are_refused(run: RunDirectory, photos: Path,
             assign(strange, str(photos))
 
 
+def test_a_resume_wants_the_images_that_the_run_started_with(run: RunDirectory, photos: Path, tmp_path: Path) -> None:
+    recipe = Recipe.read(run.recipe_file)
+    with pytest.raises(InputError, match=r"cannot be found: there is no .*recipe\.toml, as data\.source"):
+        cluster(recipe, str(tmp_path / "moved"), run, resume=True)
+    fewer = tmp_path / "fewer"
+    shutil.copytree(photos, fewer)
+    next(fewer.glob("rows/*.png")).unlink()
+    with pytest.raises(InputError, match="not those that this run started with, of which 240 could be read"):
+        cluster(recipe, str(fewer), run, resume=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"method.num_clusters": 1}, "at least 2"),
-        ({"method.num_clusters": 1000}, r"24\d images cannot fill 1,000 clusters"),
+        ({"method.num_clusters": 1000}, r"24\d images are too few for 1,000 clusters"),
         ({"training.batch_size": 512}, r"larger than the set of 24\d images"),
         ({"method.name": "cdd"}, r"Did you mean 'cdc'"),
         ({"model.backbone": "resnet19"}, r"Did you mean"),

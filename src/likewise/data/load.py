@@ -109,7 +109,9 @@ def _attempt_all(
             failed.update(result)
             if strict and failed:
                 index, reason = next(iter(failed.items()))
-                raise InputError(f"{source.names[index]} {reason}; repair or remove it, or allow unreadable images")
+                raise InputError(
+                    f"{source.names[index]} {reason}; repair or remove it, or do without --strict (data.strict)"
+                )
             tracker.advance(len(chunk))
     return failed
 

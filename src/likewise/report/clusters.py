@@ -7,8 +7,8 @@ import numpy as np
 from likewise.report.palette import MOST
 from likewise.report.pictures import Pictures
 from likewise.report.reading import plain
-from likewise.report.wording import count, percent
 from likewise.runs import Assignments
+from likewise.wording import count, percent
 
 OPEN_CARDS = 60  # cards beyond these are folded away
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from likewise.report.axes import tick_label, ticks
 from likewise.report.reading import plain
-from likewise.report.wording import compact, count, heading
+from likewise.wording import compact, count, heading
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34

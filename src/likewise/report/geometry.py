@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from likewise.report.reading import items, number, table, text
-from likewise.report.wording import compact
+from likewise.wording import compact
 
 MOST_SIDE = 50
 _NUMBERED_SIDE = 12  # a larger map shows shades alone

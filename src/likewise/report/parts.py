@@ -11,8 +11,8 @@ from likewise.report.palette import MOST
 from likewise.report.plots import Frame, Line, Plot, steps, through
 from likewise.report.reading import items, number, table, text
 from likewise.report.scatter import thinned
-from likewise.report.wording import percent, plural, score
 from likewise.runs import Assignments, PartMaps
+from likewise.wording import percent, plural, score
 
 MAP_SIDE, MAP_EDGE = 400, 8
 _MOST_POINTS = 3000

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from likewise.report.reading import items, number, table, text
-from likewise.report.wording import count, percent, plural, score
+from likewise.wording import count, percent, plural, score
 
 MOST_SIDE = 50
 _NUMBERED_SIDE = 20  # a larger table shows shades alone

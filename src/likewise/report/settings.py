@@ -6,8 +6,8 @@ from typing import Any
 
 from likewise.progress import format_seconds
 from likewise.report.reading import flat, number, plain, table
-from likewise.report.wording import compact, heading
 from likewise.runs import RunDirectory
+from likewise.wording import compact, heading
 
 _MOST_RECIPE = 20_000
 _MOST_ROWS = 80

@@ -8,8 +8,8 @@ import numpy as np
 from likewise.report.axes import tick_label, ticks
 from likewise.report.clusters import certain
 from likewise.report.palette import MOST
-from likewise.report.wording import count, percent
 from likewise.runs import Assignments
+from likewise.wording import count, percent
 
 MOST_ROWS = 40  # more clusters than this become thin columns
 MOST_COLUMNS = 1000

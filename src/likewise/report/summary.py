@@ -11,8 +11,8 @@ from likewise.progress import format_seconds
 from likewise.report.clusters import certain
 from likewise.report.reading import first_text, items, number, plain, table, text
 from likewise.report.sizes import SURE
-from likewise.report.wording import count, percent, plural
 from likewise.runs import Assignments, RunDirectory
+from likewise.wording import count, percent, plural
 
 _PRETRAINED = (
     "The backbone was trained with labels (ImageNet): this is not an unsupervised result. "

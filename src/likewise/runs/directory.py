@@ -18,7 +18,6 @@ directory that has it is complete; one with a recipe but without it is resumable
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 
 from likewise.errors import InputError
 from likewise.runs.assignments import Assignments, read_thumbnails
-from likewise.runs.files import csv_writer, replacing, write_json
+from likewise.runs.files import csv_writer, replacing, require_writable, write_json
 from likewise.runs.lock import LOCK
 from likewise.runs.maps import PartMaps
 
@@ -133,9 +132,7 @@ class RunDirectory:
         Raises:
             InputError: If it cannot.
         """
-        place = next(parent for parent in (self.path.absolute(), *self.path.absolute().parents) if parent.exists())
-        if not place.is_dir() or not os.access(place, os.W_OK):
-            raise InputError(f"{place} may not be written to; choose another place for the run with -o.")
+        require_writable(self.path / "recipe.toml")
 
     def assignments(self) -> Assignments:
         """The table of the clustering."""

@@ -9,8 +9,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from likewise.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
+
+
+def require_writable(path: Path, what: str = "the run") -> None:
+    """Make sure that something can be written at a path, before hours of work are spent on what is to lie there.
+
+    A file is made and removed in the nearest folder above that exists: what permissions say is not all that counts.
+
+    Args:
+        path: Need not exist, nor its folder.
+        what: Is to be written.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{place} cannot be written to ({error.strerror}); choose another place for {what} with -o."
+        ) from error
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def cluster(
     connect()
     if not resume:
         run.require_new()
+    run.require_writable()
     wait()  # else one process finds what a faster one has begun to write
     method_config(recipe)
     stage_config(recipe)
@@ -92,7 +93,7 @@ def cluster(
             f"{recipe.method.name} learns from labels, which only a comparison has: likewise benchmark clustering "
             f"--methods {recipe.method.name}. To group images without labels, choose cdc."
         )
-    source = open_source(data)
+    source = _as_before(data, recipe, run) if resume else open_source(data)
     if labels is not None and not (supervised and len(labels) == len(source)):
         raise InputError("labels are for a method that learns from them, and one for each image.")
     # what is sure to fail should do so before thousands of images are decoded
@@ -101,7 +102,6 @@ def cluster(
     _say_what_follows(asked, recipe)
     start = _start_run(recipe, run, resume)
     check_backbone(recipe.model.backbone, initial_weights(recipe))
-    run.require_writable()
     with held(run.path) if rank() == 0 else nullcontext():
         return _grouped(recipe, source, run, start, resume, observe, labels)
 
@@ -117,7 +117,7 @@ def _grouped(
 ) -> Clustering:
     """What `cluster` does once it is clear that it can be done."""
     store = _load(recipe, source)
-    recipe = _resolved(recipe, source, store, resume)
+    recipe = _resolved(recipe, source, store)
     compiled = False if recipe.model.frozen else recipe.training.compile  # a head alone has nothing to gain
     machine = choose_machine(recipe.training.precision, compiled)
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
@@ -198,6 +198,23 @@ def _say_what_follows(asked: dict[str, Any], recipe: Recipe) -> None:
         say(f"with these settings go {', '.join(others)}, unless they are set")
 
 
+def _as_before(data: object, recipe: Recipe, run: RunDirectory) -> ImageSource:
+    """The images that an interrupted run goes on with."""
+    try:
+        source = open_source(data)
+    except InputError as error:
+        raise InputError(
+            f"the images of this run cannot be found: {error} Put them back, or write their new place into "
+            f"{run.recipe_file}, as data.source."
+        ) from error
+    if recipe.data.digest != source.digest():
+        raise InputError(
+            f"the images are not those that this run started with, of which {recipe.data.num_images:,} could be read: "
+            "some were added, removed, renamed or edited since. Put them back as they were, or start a new run."
+        )
+    return source
+
+
 def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory | None:
     """The finished run that this one starts from, if there is one."""
     if not recipe.model.start:
@@ -236,18 +253,16 @@ def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
     return image_store(source, recipe.data, channels=needed, strict=recipe.data.strict)
 
 
-def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore, resume: bool) -> Recipe:
+def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore) -> Recipe:
     recipe = with_budget(recipe, len(store))
     if recipe.training.batch_size % world_size():
         raise InputError(
             f"a batch of {recipe.training.batch_size} cannot be shared equally by {world_size()} processes; "
             "choose a training.batch_size that can."
         )
-    data, digest = recipe.data, source.digest()
-    if resume and data.digest != digest:
-        raise InputError("the images are not those that this run started with; put them back, or start a new run.")
+    data = recipe.data
     data.channels = 1 if store.channels == 1 else 3
-    data.source, data.digest, data.num_images = source.spec, digest, len(store)
+    data.source, data.digest, data.num_images = source.spec, source.digest(), len(store)
     return recipe
 
 
