@@ -133,7 +133,6 @@ def test_a_batch_that_was_asked_for_stays() -> None:
         ({"training.epochs": 2}, 6, None),
         ({"training.epochs": 0.5}, 2, None),
         ({"training.epochs": 0.01}, 1, None),
-        ({"training.epochs": 2, "training.steps": 7}, 7, None),
     ],
 )
 def test_budget(given: dict[str, Any], steps: int | None, minutes: float | None) -> None:
@@ -207,6 +206,28 @@ def test_one_setting_of_the_views_leaves_the_choice_of_the_others() -> None:
 )
 def test_neighbours(given: dict[str, Any], neighbors: int) -> None:
     assert with_budget(decided(32, **given), 1000).training.neighbors == neighbors
+
+
+@pytest.mark.parametrize("method", ["cdc", "scan"])
+def test_neighbours_are_at_most_a_fifth_of_a_fair_cluster(method: str) -> None:
+    given = {"method.name": method, "model.start": "run", "model.frozen": True, "method.num_clusters": 50}
+    assert with_budget(decided(32, **given), 1000).training.neighbors == 4
+
+
+def test_epochs_and_steps_must_say_the_same() -> None:
+    recipe = with_budget(decided(32, **{"training.epochs": 10}), 600)
+    assert recipe.training.steps == 20
+    assert with_budget(recipe, 600).training.steps == 20
+    recipe.training.epochs = 100
+    with pytest.raises(InputError, match=r"epochs = 100 are 200 steps of 256 .*steps = 20: leave one"):
+        with_budget(recipe, 600)
+
+
+@pytest.mark.parametrize("method", ["cdc", "center"])
+def test_numbers_may_be_written_as_text(method: str) -> None:
+    name = {"cdc": "assignment_temperature", "center": "instance_weight"}[method]
+    recipe = make_recipe(None, {"method.name": method}, [f"method.settings.{name}=.1"])
+    assert with_model(recipe, Sized((32, 32))).method.settings[name] == 0.1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from likewise.errors import InputError
 from likewise.evaluation import class_leakage, knn_accuracy, similarity_table, temperature_curve
 from likewise.inference import embed_views, layout, linear_probe
 from likewise.labelling import classes_by_name, known_classes
+from likewise.methods import METHODS
 from likewise.progress import say
 from likewise.runs import PartMaps, RunDirectory
 from likewise.runs.directory import FEATURES
@@ -206,10 +207,11 @@ def _sides(material: Material, part: str) -> Sides:
 
 
 def _probes(material: Material) -> dict[str, Any]:
-    """Accuracy of k-NN and of a linear probe on each part, and what the instance part keeps of the class."""
+    """Accuracy of k-NN and of a linear probe on each part, and what an instance part keeps of the class."""
     train, test = _probed(material)
     device, rows = choose_machine().device, []
-    for part in FEATURES:
+    whole = METHODS[material.recipe.method.name][0].has_instance_part
+    for part in FEATURES if whole else FEATURES[:2]:
         say(f"probing the {part} features")
         sides = _sides(material, part)
         if train is None:
@@ -220,12 +222,10 @@ def _probes(material: Material) -> dict[str, Any]:
         rows.append({"part": part, "knn": knn, "linear": linear})
     knn = {row["part"]: row["knn"] for row in rows}
     chance = float(np.bincount(test.classes).max() / len(test.classes))
-    return {
-        "num_classes": len(np.unique(test.classes)),
-        "chance": chance,
-        "probes": rows,
-        "class_leakage": class_leakage(knn["instance"], knn["categorical"], chance),
-    }
+    probes = {"num_classes": len(np.unique(test.classes)), "chance": chance, "probes": rows}
+    if not whole:
+        return probes
+    return probes | {"class_leakage": class_leakage(knn["instance"], knn["categorical"], chance)}
 
 
 def _similarity(

@@ -168,11 +168,6 @@ def _build_method(recipe: Recipe, backbone: nn.Module, num_features: int) -> Met
 def build_trained(network: Network, recipe: Recipe) -> Method:
     """What is trained: the network's method, alone or as the first of several heads, or the recipe's stage."""
     config = stage_config(recipe)
-    if config is not None and recipe.model.frozen and network.method.concludes:
-        raise InputError(
-            f"{recipe.method.name} on a frozen backbone has nothing that {recipe.stage.name} could train: its clusters "
-            "are K-means on features that stay as they are. Start from a run of cdc, or train the backbone."
-        )
     stage: Any = STAGES[recipe.stage.name][0] if config is not None else None
     if stage is not None:
         return stage(network.method, config)

@@ -71,7 +71,11 @@ class TrainingConfig(Section):
     steps: int | None = Field(default=None, ge=1, description="optimiser updates; what epochs or minutes come to")
     batch_size: int = Field(default=0, ge=0, description="0: chosen from the number of images")
     optimizer: Literal["sgd", "adamw", "lars"] = Field(default="sgd", description="lars for batches of thousands")
-    learning_rate: float = Field(default=0.2, gt=0, description="at a batch of 256, scaled in proportion to the batch")
+    learning_rate: float = Field(
+        default=0.2,
+        gt=0,
+        description="at a batch of 256, in proportion to the batch but for adamw; new heads at the end have their own",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD and LARS")
     nesterov: bool = Field(default=True, description="Nesterov's correction of the momentum of SGD")
     weight_decay: float = Field(default=5e-4, ge=0, description="on weights, not on biases and norms")
@@ -82,8 +86,8 @@ class TrainingConfig(Section):
     neighbors: int | None = Field(
         default=None,
         ge=0,
-        description="positives: the second view is of one of this many nearest images; by default 20 for scan and on "
-        "frozen backbones, else 0",
+        description="positives: the second view is of one of this many nearest images; by default, for scan and on "
+        "frozen backbones, a fifth of a fair cluster and at most 20, else 0",
     )
     heads: int | None = Field(
         default=None,

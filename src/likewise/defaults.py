@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from likewise.config import Recipe, suggested_views
+from likewise.assembly import method_config
+from likewise.config import ModelConfig, Recipe, suggested_views
 from likewise.data import ImageSource
 from likewise.errors import InputError
 from likewise.methods import METHODS
@@ -54,11 +55,13 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
     Args:
         recipe: What the user asked for.
         source: The images.
+
+    Raises:
+        InputError: If there is no such method, or a setting of it is not allowed.
     """
     recipe = recipe.model_copy(deep=True)
     model, data = recipe.model, recipe.data
-    if model.weights == "auto":
-        model.weights = "pretrained" if model.backbone == "efficientnet_lite0" or model.frozen else "none"
+    model.weights = first_weights(model)
     if model.frozen is None:
         model.frozen = model.weights != "none"
     if data.image_size == 0:
@@ -67,7 +70,9 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
-    method, given = METHODS[recipe.method.name][0], recipe.method.settings
+    method = METHODS[recipe.method.name][0]
+    # as numbers, whatever they were written as: others are computed from them
+    given = method_config(recipe).model_dump(include=set(recipe.method.settings))
     new = not model.start and model.weights == "none"
     recipe.method.settings = method.suggest(recipe.method.num_clusters, model.frozen, given, new) | given
     # what was set stays; the rest comes from the set of views that suits the images
@@ -76,6 +81,13 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
     name = stage.views if stage else _view_name(model.frozen, data.image_size)
     recipe.views = VIEWS[name][0].model_copy(update=chosen)
     return recipe
+
+
+def first_weights(model: ModelConfig) -> str:
+    """Where the weights of a backbone come from: what was asked for, or what suits a frozen or another one."""
+    if model.weights != "auto":
+        return model.weights
+    return "pretrained" if model.backbone == "efficientnet_lite0" or model.frozen else "none"
 
 
 def _scratch_size(side: int) -> int:
@@ -98,8 +110,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
 
     Raises:
         InputError: If the images are too few for the clusters or for the batch that was asked for, if neighbours are
-            asked for and there are no features to find them by, or several heads or smaller views where there cannot be
-            any.
+            asked for and there are no features to find them by, several heads or smaller views where there cannot be
+            any, or a stage that has nothing to train, or if epochs and steps say different things.
     """
     recipe = recipe.model_copy(deep=True)
     training, clusters = recipe.training, recipe.method.num_clusters
@@ -113,10 +125,14 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     method, given = METHODS[recipe.method.name][0], recipe.method.settings
     recipe.method.settings = method.suggest_sizes(num_images, training.batch_size, given) | given
     _check_groups(recipe)
+    if recipe.stage.name and recipe.model.frozen and method.concludes:
+        raise InputError(
+            f"{recipe.method.name} on a frozen backbone has nothing that {recipe.stage.name} could train: its clusters "
+            "are K-means on features that stay as they are. Start from a run of cdc, or train the backbone."
+        )
     if training.neighbors is None:
-        own = 0 if recipe.stage.name else method.neighbors
-        frozen = recipe.model.frozen and method.takes_neighbors
-        training.neighbors = own or (fair_neighbors(num_images, clusters) if frozen else 0)
+        wanted = method.neighbors or (FROZEN_NEIGHBORS if recipe.model.frozen and method.takes_neighbors else 0)
+        training.neighbors = 0 if recipe.stage.name else min(wanted, fair_neighbors(num_images, clusters))
     if recipe.model.cached_views is None:
         recipe.model.cached_views = suggested_views(training.neighbors)
     two_views = not (recipe.stage.name or method.supervised or recipe.method.settings.get("views") == "plain")
@@ -132,10 +148,10 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
             "neighbours as positives need features that mean something: start from a run (--from RUN), "
             "or use a frozen backbone."
         )
-    several = method.takes_heads(bool(recipe.model.frozen), recipe.method.settings) and not recipe.stage.name
+    frozen, settings = bool(recipe.model.frozen), recipe.method.settings
     if training.heads is None:
-        training.heads = method.heads if several else 1
-    if (training.heads or 1) > 1 and not several:
+        training.heads = 1 if recipe.stage.name else method.suggest_heads(frozen, settings)
+    if training.heads > 1 and (recipe.stage.name or not method.takes_heads(frozen, settings)):
         raise InputError(
             "several heads are for the clusters of cdc, scan and center on a frozen backbone, and for cdc in the "
             "in-batch frame from scratch: set training.heads=1."
@@ -146,8 +162,14 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
             training.steps = stage.steps if stage else max(FROZEN_STEPS, enough)
         else:
             training.minutes = stage.minutes if stage else SCRATCH_MINUTES
-    if training.steps is None and training.epochs is not None:
-        training.steps = max(1, round(training.epochs * (num_images // training.batch_size)))
+    if training.epochs is not None:
+        steps = max(1, round(training.epochs * (num_images // training.batch_size)))
+        if training.steps not in (None, steps):
+            raise InputError(
+                f"training.epochs = {training.epochs:g} are {steps:,} steps of {training.batch_size:,} of these "
+                f"images, and training.steps = {training.steps:,}: leave one of the two out of the recipe."
+            )
+        training.steps = steps
     return recipe
 
 

@@ -155,8 +155,7 @@ def _unasked(recipe: Recipe) -> tuple[dict[str, Any], int | None]:
         return {}, recipe.training.heads
     method = METHODS[choice.name][0]
     sizes = method.suggest_sizes(recipe.data.num_images, recipe.training.batch_size, choice.settings)
-    several = method.takes_heads(frozen, choice.settings) and not recipe.stage.name
-    return sizes, method.heads if several else 1
+    return sizes, 1 if recipe.stage.name else method.suggest_heads(frozen, choice.settings)
 
 
 def _without_suggestions(recipe: Recipe) -> dict[str, Any]:

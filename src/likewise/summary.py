@@ -102,6 +102,7 @@ def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
         lines += ["", f"{'probe':28s}   k-NN  linear"]
         lines += [f"{PARTS[row['part']]:28s} {row['knn']:6.3f} {row['linear']:7.3f}" for row in analysis["probes"]]
         lines += [f"{'the most frequent class':28s} {analysis['chance']:6.3f} {analysis['chance']:7.3f}"]
+    if "class_leakage" in analysis:
         leakage = analysis["class_leakage"]
         said = f"{leakage:.3f} (0: none, 1: as much as in z_c)" if leakage is not None else "z_c does not beat chance"
         lines += ["", f"class left in z_n: {said}"]

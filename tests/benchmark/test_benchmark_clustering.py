@@ -209,6 +209,11 @@ def test_a_setting_may_be_of_one_method(images: Path, tmp_path: Path) -> None:
     assert {name for name, frame in frames.items() if frame == "moco-v2"} == {("cdc", "cdc")}
     rates = {name for name, recipe in found.items() if recipe.training.learning_rate == 0.05}
     assert rates == {("simclr", "simclr"), ("scan", "simclr")}
+    own = ("training.learning_rate=0.3", "scan:training.learning_rate=.01", "scan:training.optimizer=sgd")
+    setup = setup_of(images, settings=own)
+    (scan,) = entries_named("scan")
+    _, stage = [stage_recipe(Job(setup, scan, 0, tmp_path), stage, None).training for stage in scan.stages]
+    assert (stage.learning_rate, stage.optimizer, stage.weight_decay) == (0.01, "sgd", 1e-4)
     with pytest.raises(InputError, match="Did you mean 'cdc'"):
         benchmark("Small", setup_of(images, settings=("cdd:training.seed=1",)), entries_named("cdc"), 1, tmp_path / "x")
     shared = setup_of(images, settings=("cdc:model.frozen=true",))
@@ -255,6 +260,10 @@ def test_rows_are_told_as_what_they_are(
     assert fitting(own)["full"].published == ""  # these are other images than the paper's
     frozen = (*QUICK, "model.frozen=true", "model.weights=none", "model.backbone=resnet9")
     assert list(fitting(own, settings=frozen)) == ["full", "one-head", "no-neighbors"]
+    assert list(fitting(entries_named("cdc,cdc-one-head"))) == ["cdc", "cdc-one-head"]
+    assert list(fitting(entries_named("cdc,cdc-one-head"), settings=moco)) == ["cdc"]  # there is one anyway
+    with pytest.raises(InputError, match="nothing that self-label could train"):
+        fitting(entries_named("simclr+self-label"), settings=frozen)
     bound = entries_named("supervised")
     assert "very images" in fitting(bound)["supervised"].about
     assert "very images" not in fitting(bound, test=str(images))["supervised"].about

@@ -8,7 +8,7 @@ import pytest
 
 from likewise.assembly import method_config
 from likewise.benchmark.entries import ABLATIONS, ENTRIES, ablations_named, entries_named, entry_named
-from likewise.benchmark.job import Job, stage_recipe
+from likewise.benchmark.job import Job, resolved, stage_recipe
 from likewise.benchmark.setup import Setup, pinned
 from likewise.config import Recipe
 from likewise.data import open_source
@@ -123,6 +123,21 @@ def test_heads_on_the_features_of_another_method_are_beside_the_budget(tmp_path)
     assert (found["scan-heads 1"].method.name, found["scan-heads 1"].training.learning_rate) == ("scan", 1e-2)
 
 
+def test_heads_on_a_network_that_was_fine_tuned_see_what_it_saw(tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((64, 16, 16), np.uint8))
+    for weights, size in (("pretrained", 224), ("none", 16)):
+        given = {"model.weights": weights, "model.frozen": False}
+        setup = Setup(str(tmp_path / "images.npy"), "source", 4, steps=4, given=given)
+        (entry,) = entries_named("simclr-heads")
+        base, heads = resolved(Job(setup, entry, 0, tmp_path), open_source(setup.data))
+        assert (base.model.frozen, heads.model.frozen) == (False, True)
+        for recipe in (base, heads):
+            assert recipe.data.image_size == size
+            assert recipe.model.model_dump(include={"weights", "backbone", "small_stem"}) == base.model.model_dump(
+                include={"weights", "backbone", "small_stem"}
+            )
+
+
 def test_neighbours_are_for_the_last_part_of_the_budget(tmp_path):
     setup = Setup("cifar10:train", "source", 10, minutes=100, recipe="cifar10-cpu")
     found = recipes(setup, "cdc-neighbors", tmp_path)
@@ -147,7 +162,7 @@ def test_what_a_recipe_says_of_its_method_is_not_for_others(tmp_path):
     has = {name: (recipe.training.neighbors, recipe.training.heads) for name, recipe in found.items()}
     assert has["scan 1"] == (7, 2)
     assert has["cdc 0"] == has["scan 0"] == (None, None)
-    assert has["scan+self-label 2"] == (0, None)
+    assert has["scan+self-label 2"] == (0, 1)
     assert [recipe.training.steps for recipe in found.values()] == [7, 3, 10, 6, 2, 2]
     for name, text in (("cdc-self-label", ""), (str(path), "[model]\nstart = 'run'\n")):
         path.write_text(text)

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from likewise.methods import CDCConfig
+from likewise.methods import CDCConfig, CenterConfig
+from likewise.methods.instance import SimCLRConfig
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,12 @@ def test_every_setting_is_explained():
 def test_edges_that_are_allowed():
     config = CDCConfig(cluster_weight=0, momentum=1, sinkhorn_iterations=1, queue_size=1)
     assert config.momentum == 1
+
+
+def test_settings_that_change_nothing_are_known() -> None:
+    assert CDCConfig().without_effect() == {"momentum", "momentum_schedule", "queue_size", "norm_groups"}
+    assert not CDCConfig(frame="moco-v2").without_effect()
+    assert CDCConfig(frame="moco-v3").without_effect() == {"queue_size", "norm_groups"}
+    assert CDCConfig(frame="moco-v2", equipartition=False).without_effect() == {"epsilon", "sinkhorn_iterations"}
+    assert SimCLRConfig().without_effect() >= {"unit_logits", "queue_size"}
+    assert not CenterConfig().without_effect()

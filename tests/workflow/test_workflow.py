@@ -11,6 +11,7 @@ import torch
 from patterns import QUICK, picture
 from safetensors.torch import load_file, save_file
 
+from likewise.analysis import analyze
 from likewise.assembly import build_network, build_trained, image_store
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
@@ -21,6 +22,7 @@ from likewise.recipe_book import make_recipe
 from likewise.report import write_report
 from likewise.runs import RunDirectory, large
 from likewise.scoring import evaluate
+from likewise.summary import describe_analysis
 from likewise.training.machine import Machine
 from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
@@ -328,5 +330,9 @@ def test_scan_starts_from_instance_discrimination(photos: Path, tmp_path: Path) 
     result = cluster(
         make_recipe(None, given | {"method.name": "scan", "model.start": str(first.path)}, []), str(photos), second
     )
-    assert result.recipe.training.neighbors == 20
+    assert result.recipe.training.neighbors == 12  # of the 60 images of a fair cluster
+    analysis = analyze(second, "folders")
+    assert [row["part"] for row in analysis["probes"]] == ["backbone", "categorical"]  # it has no instance part
+    assert "class_leakage" not in analysis
+    assert "class left in z_n" not in describe_analysis(analysis, second.metrics())
     assert second.features("categorical").shape == (240, 4)

@@ -14,7 +14,7 @@ from typing import Any
 from likewise._version import __version__
 from likewise.benchmark.chart import quality_svg
 from likewise.benchmark.entries import FULL, NEW_HEADS, SUPERVISED, Entry
-from likewise.benchmark.job import STOPPED, Job, check, stage_recipe
+from likewise.benchmark.job import STOPPED, Job, check, resolved
 from likewise.benchmark.results import budget_words, document, summarise, table
 from likewise.benchmark.setup import Setup, decided, owner_and_setting, pinned
 from likewise.data import open_source
@@ -152,9 +152,10 @@ def _fitting(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
 def _without_twins(entries: Sequence[Entry], setup: Setup) -> list[Entry]:
     """The entries without those that train what another one trains: what they change may be so in all rows."""
     kept: dict[str, Entry] = {}
+    source = open_source(setup.data)
     for entry in sorted(entries, key=lambda entry: entry.name != FULL):
-        recipes = [stage_recipe(Job(setup, entry, 0, Path()), stage, None).to_toml() for stage in entry.stages]
-        key = "".join(recipes) or entry.name
+        recipes = resolved(Job(setup, entry, 0, Path("start")), source)
+        key = "".join(recipe.to_toml() for recipe in recipes) or entry.name
         if key in kept:
             say(f"left out, since with these settings it is {kept[key].name}: {entry.name}")
         else:

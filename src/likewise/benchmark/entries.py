@@ -12,8 +12,7 @@ SUPERVISED = "supervised"
 NEW_HEADS = "new-heads"
 FULL = "full"
 SELF_LABEL_SHARE = 0.2
-# the network of the stage before as it is: its size, stem and channels are those from scratch
-FROZEN = ("model.frozen=true", "model.weights=none")
+FROZEN = "model.frozen=true"
 _METHOD = "method.name="
 Backbone = Literal["frozen", "trained"]
 
@@ -24,12 +23,14 @@ class Stage:
 
     Attributes:
         share: Of the budget, in 0..1; with 0, it takes what such a training takes by default, beside the budget.
-        settings: What differs from the recipe that all share, as `NAME=VALUE`.
+        settings: What differs from the recipe that all share, as `NAME=VALUE`, and makes the row what it is.
+        own: The same of what it takes unless a setting of its method alone says otherwise, such as an optimiser.
         rate: What the learning rate is multiplied by.
     """
 
     share: float
     settings: tuple[str, ...]
+    own: tuple[str, ...] = ()
     rate: float = 1.0
 
     @property
@@ -37,6 +38,11 @@ class Stage:
         """The method that is trained."""
         named = (setting.removeprefix(_METHOD) for setting in self.settings if setting.startswith(_METHOD))
         return next(named, "")
+
+    @property
+    def freezes(self) -> bool:
+        """Whether the network of the stage before stays as it is."""
+        return FROZEN in self.settings
 
     @property
     def is_further(self) -> bool:
@@ -80,12 +86,14 @@ class Entry:
 # SCAN's own optimiser, rate and decay (arXiv 2005.12320), for a backbone that is trained with the head
 SCAN_STAGE = Stage(
     0.3,
-    ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-4", "training.weight_decay=1e-4"),
+    ("method.name=scan",),
+    ("training.optimizer=adamw", "training.learning_rate=1e-4", "training.weight_decay=1e-4"),
 )
 # a head alone wants larger steps (docs/log.md)
 SCAN_HEAD = Stage(
     1.0,
-    ("method.name=scan", "training.optimizer=adamw", "training.learning_rate=1e-2", "training.weight_decay=1e-4"),
+    ("method.name=scan",),
+    ("training.optimizer=adamw", "training.learning_rate=1e-2", "training.weight_decay=1e-4"),
 )
 
 _ENTRIES = (
@@ -94,8 +102,9 @@ _ENTRIES = (
     Entry("simclr", "SimCLR, then K-means on its features", (Stage(1.0, ("method.name=simclr",)),)),
     Entry(
         "simclr-heads",
-        "SimCLR, then heads of CDC on its frozen features, beside the budget as CDC's own new heads are",
-        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, ("method.name=cdc", *FROZEN))),
+        "SimCLR, then heads of CDC beside the budget, trained as on any frozen backbone: softer, on augmented views "
+        "and for longer than the new heads of CDC itself",
+        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, ("method.name=cdc", FROZEN))),
         only="trained",
     ),
     Entry("moco-v2", "MoCo v2, then K-means on its features", (Stage(1.0, ("method.name=moco-v2",)),)),
@@ -108,12 +117,12 @@ _ENTRIES = (
     Entry(
         "scan-heads",
         "SimCLR, then SCAN's heads on its frozen features, beside the budget",
-        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, (*SCAN_HEAD.settings, *FROZEN))),
+        (Stage(1.0, ("method.name=simclr",)), Stage(0.0, (*SCAN_HEAD.settings, FROZEN), SCAN_HEAD.own)),
         only="trained",
     ),
     Entry(
         "center",
-        "cluster centres, after half of the steps without them; on a frozen backbone with them at once",
+        "cluster centres, from scratch after half of the steps without them",
         (Stage(1.0, ("method.name=center",)),),
     ),
     Entry("cdc", "CDC", (Stage(1.0, ("method.name=cdc",)),)),
@@ -162,7 +171,7 @@ def _center_ablation(name: str, about: str, *settings: str, only: Backbone | Non
 
 
 _CDC_ABLATIONS = (
-    _ablation(FULL, "CDC as it is, from scratch with one head from start to end", paper=(".830", ".888")),
+    _ablation(FULL, "CDC as it is", paper=(".830", ".888")),
     _ablation("no-equipartition", "targets are not balanced", "equipartition=false", paper=(".273", ".860")),
     _ablation("raw-logits", "z_c is not normalised", "unit_logits=false", paper=("diverged", "diverged")),
     _ablation("warm-assignments", "t2 = 1", "assignment_temperature=1.0", paper=(".711", ".880")),
@@ -246,7 +255,7 @@ def _then_self_label(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     # the settings of the method stay: the network is the same one
     own = STAGE_DEFAULTS["self-label"].training
     # named, so that what is set for all trainings does not become half of the stage's own optimiser
-    named = [f"training.{name}={value}" for name, value in own.items()]
+    named = [f"training.{name}={value}" for name, value in own.items()] + ["training.heads=1"]
     return *before, Stage(SELF_LABEL_SHARE, (*stages[-1].settings, *named, "stage.name=self-label"))
 
 

@@ -16,8 +16,8 @@ from likewise.benchmark.entries import SUPERVISED, Entry, Stage
 from likewise.benchmark.setup import Setup, base_tables
 from likewise.benchmark.snapshots import Snapshots
 from likewise.config import Recipe
-from likewise.data import ImageStore, open_source
-from likewise.defaults import check_counts, with_budget, with_model
+from likewise.data import ImageSource, ImageStore, open_source
+from likewise.defaults import check_counts, first_weights, with_budget, with_model
 from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
 from likewise.labelling import classes_by_name, known_classes
@@ -59,7 +59,9 @@ class Job:
         values = json.loads(text)
         setup, entry = values["setup"], values["entry"]
         stages = {
-            name: tuple(Stage(**stage | {"settings": tuple(stage["settings"])}) for stage in entry[name])
+            name: tuple(
+                Stage(**stage | {part: tuple(stage[part]) for part in ("settings", "own")}) for stage in entry[name]
+            )
             for name in ("stages", "frozen")
         }
         return cls(
@@ -86,7 +88,10 @@ def stage_recipe(job: Job, stage: Stage, start: Path | None) -> Recipe:
     base = base_tables(setup, stage.is_further)
     if not stage.share:  # the recipe's own length is for what has a share of it
         leave_out(base, OF_LENGTH)
-    recipe = make_recipe(base, given, [*setup.settings_for(stage.method), *stage.settings])
+    settings = [*setup.settings_of(""), *stage.own, *setup.settings_of(stage.method), *stage.settings]
+    recipe = make_recipe(base, given, settings)
+    if stage.freezes:  # the network is that of the stage before: of the size, stem and channels that it has there
+        recipe.model.weights = first_weights(recipe.model.model_copy(update={"frozen": None}))
     recipe.training.learning_rate *= stage.rate
     return recipe
 
@@ -103,12 +108,23 @@ def check(job: Job) -> None:
     known_classes(list(scored.names), classes_by_name(list(scored.names), scored, setup.labels))
     if job.entry.name == SUPERVISED:
         _training_labels(setup)
+    resolved(job, source)
+
+
+def resolved(job: Job, source: ImageSource) -> list[Recipe]:
+    """The recipes of all trainings of a job, with what they leave open decided.
+
+    Raises:
+        InputError: If a setting is not allowed.
+    """
+    recipes = []
     for number, stage in enumerate(job.entry.stages):
         recipe = stage_recipe(job, stage, job.folder if number else None)
         method_config(recipe)
         stage_config(recipe)
         check_counts(recipe, len(source))
-        with_budget(with_model(recipe, source), len(source))
+        recipes.append(with_budget(with_model(recipe, source), len(source)))
+    return recipes
 
 
 def perform(job: Job) -> dict[str, Any]:
@@ -169,7 +185,8 @@ def _trained(job: Job) -> dict[str, Any]:
     last, parts = runs[-1].metrics(), [run.metrics()["training"] for run in runs]
     seconds = sum(part["seconds"] for part in parts)
     trained = [run.metrics()["training"]["steps"] * Recipe.read(run.recipe_file).training.batch_size for run in runs]
-    images = sum(trained)
+    # passes over features that are there already are no epochs
+    seen = sum(count for count, stage in zip(trained, job.entry.stages, strict=False) if stage.share)
     # without what follows the steps, such as new heads
     busy = sum(count / part["images_per_second"] for count, part in zip(trained, parts, strict=True))
     return {
@@ -187,8 +204,8 @@ def _trained(job: Job) -> dict[str, Any]:
         "refused": bool(refused),
         "helped": "; ".join(dict.fromkeys(filter(None, map(_helped, runs)))),
         "seconds": seconds,
-        "images_per_second": images / busy if busy else None,
-        "epochs": images / Recipe.read(runs[-1].recipe_file).data.num_images,
+        "images_per_second": sum(trained) / busy if busy else None,
+        "epochs": seen / Recipe.read(runs[-1].recipe_file).data.num_images,
         "peak_memory_mb": max(part["peak_memory_mb"] for part in parts),
         "warnings": [*refused, *(warning for part in parts for warning in part["warnings"])],
         "machine": last["machine"],
@@ -232,7 +249,7 @@ def _curve(job: Job, seconds: list[float]) -> list[dict[str, float]]:
 def _on_pixels(job: Job) -> dict[str, Any]:
     setup = job.setup
     source = open_source(setup.data)
-    asked = make_recipe(base_tables(setup), setup.given, setup.settings_for(""))
+    asked = make_recipe(base_tables(setup), setup.given, setup.settings_of(""))
     asked.method.settings = {}  # what all trainings are told says nothing of pixels
     recipe = with_model(asked, source)
     own = _pixels(image_store(source, recipe.data))

@@ -26,7 +26,7 @@ class Setup:
         recipe: What all trainings start from, a name or a TOML file: see `base_tables`; None for the defaults.
         given: Values of the recipe by dotted name.
         settings: The same as text, `NAME=VALUE` for all trainings or `METHOD:NAME=VALUE` for those of one method; what
-            an entry sets comes after it.
+            a row takes by itself comes after the former, and what makes it that row after both.
     """
 
     data: str
@@ -50,10 +50,10 @@ class Setup:
                 lengths[f"training.{name}"] = max(round(share * whole), 1) if name == "steps" else share * whole
         return lengths
 
-    def settings_for(self, method: str) -> list[str]:
-        """The settings of the trainings of a method, as `NAME=VALUE`."""
+    def settings_of(self, owner: str) -> list[str]:
+        """The settings that are a method's alone, or with an empty owner those of all, as `NAME=VALUE`."""
         owned = (owner_and_setting(setting) for setting in self.settings)
-        return [setting for owner, setting in owned if owner in ("", method)]
+        return [setting for whose, setting in owned if whose == owner]
 
 
 def base_tables(setup: Setup, stage: bool = False) -> dict[str, Any]:
@@ -97,7 +97,8 @@ def decided(setup: Setup, method: str) -> Recipe:
         InputError: If images cannot be found, or a setting is not allowed.
     """
     given = setup.given | {"method.num_clusters": setup.num_clusters, "method.name": method}
-    recipe, source = make_recipe(base_tables(setup), given, setup.settings_for(method)), open_source(setup.data)
+    settings = [*setup.settings_of(""), *setup.settings_of(method)]
+    recipe, source = make_recipe(base_tables(setup), given, settings), open_source(setup.data)
     method_config(recipe)
     check_counts(recipe, len(source))
     return with_model(recipe, source)

@@ -17,6 +17,10 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def without_effect(self) -> set[str]:
+        """Names of settings that, as the others are, change nothing."""
+        return set()
+
 
 class Parts(NamedTuple):
     """What a network says of a batch of images.
@@ -67,6 +71,7 @@ class Method(nn.Module, ABC):
         heads: How many are trained side by side on a frozen backbone, or at the end of a training from scratch if it
             `renews` them, to keep the best, unless the recipe says.
         undecayed: How the names of weights end that weight decay leaves alone; it never touches biases and norms.
+        has_instance_part: Whether its instance part is learned, and not the features once more.
         takes_neighbors: Whether its views may be of different images at all.
         supervised: Whether it learns from labels, which `views` brings as the last of the views.
         signs: By what the health of a run is seen.
@@ -79,6 +84,7 @@ class Method(nn.Module, ABC):
     neighbors: ClassVar[int] = 0
     heads: ClassVar[int] = 1
     undecayed: ClassVar[tuple[str, ...]] = ()
+    has_instance_part: ClassVar[bool] = True
     takes_neighbors: ClassVar[bool] = True
     supervised: ClassVar[bool] = False
     signs: Signs = Signs()
@@ -151,6 +157,11 @@ class Method(nn.Module, ABC):
             settings: As for `renews`.
         """
         return (frozen or cls.renews(settings)) and not cls.concludes
+
+    @classmethod
+    def suggest_heads(cls, frozen: bool, settings: dict[str, Any]) -> int:
+        """How many heads are trained where nobody has said it; the arguments are those of `takes_heads`."""
+        return cls.heads if cls.takes_heads(frozen, settings) else 1
 
     def after_step(self, progress: float = 0.0) -> None:
         """What follows an optimiser step, such as a queue or a momentum encoder that moves on; once after each.

@@ -35,6 +35,10 @@ class CDCConfig(FrameConfig):
         default=True, description="balance the targets; otherwise they are the other view's own probabilities"
     )
 
+    def without_effect(self) -> set[str]:
+        balancing = set() if self.equipartition and self.cluster_weight else {"epsilon", "sinkhorn_iterations"}
+        return super().without_effect() | balancing
+
 
 class CDC(Method):
     """Contrastive representation disentanglement.

@@ -79,14 +79,18 @@ class FrameConfig(MethodConfig):
     norm_groups: int = Field(
         default=1,
         ge=1,
-        description="batch norm sees queries and keys in this many groups (moco-v2), as on as many GPUs, and no query "
-        "with its own key's; 8 in a run that is not told, if they have two images at least",
+        description="shuffling BN (moco-v2): batch norm sees queries and keys in this many groups, as on as many GPUs, "
+        "and no query with its own key's; 8 in a run that is not told, if they have two images at least",
     )
     unit_logits: bool = Field(default=True, description="normalise z_c; an ablation")
     momentum: float = Field(default=0.99, ge=0, le=1, description="of the momentum encoder (moco-v2, moco-v3)")
     momentum_schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="cosine: the momentum rises to 1 by the end of the training, as in MoCo v3"
     )
+
+    def without_effect(self) -> set[str]:
+        of_momentum = set() if self.frame != "in-batch" else {"momentum", "momentum_schedule"}
+        return of_momentum if self.frame == "moco-v2" else of_momentum | {"queue_size", "norm_groups"}
 
 
 def frame_sizes(config: type[FrameConfig], num_images: int, batch_size: int, given: dict[str, Any]) -> dict[str, int]:
@@ -169,7 +173,7 @@ class Frame(nn.Module, ABC):
         """How many keys of other images a query is compared with."""
 
 
-class InBatch(Frame):
+class InBatchFrame(Frame):
     """Both views are queries and keys (SimCLR, arXiv 2002.05709)."""
 
     def __init__(self, config: FrameConfig) -> None:
@@ -207,7 +211,7 @@ class WithMomentum(Frame):
         return 1 - (1 - self.config.momentum) * (1 + math.cos(math.pi * progress)) / 2
 
 
-class MocoV2(WithMomentum):
+class MoCoV2Frame(WithMomentum):
     """One view asks, the momentum encoder answers; negatives come from a queue (arXiv 1911.05722, 2003.04297)."""
 
     def __init__(self, encoder: nn.Module, config: FrameConfig, num_clusters: int) -> None:
@@ -241,7 +245,7 @@ class MocoV2(WithMomentum):
         return len(cast(Tensor, self.queue.keys))
 
 
-class MocoV3(WithMomentum):
+class MoCoV3Frame(WithMomentum):
     """Both views ask through a prediction head, the momentum encoder answers, the batch is the negatives.
 
     Source:
@@ -281,5 +285,5 @@ def build_frame(encoder: nn.Module, config: FrameConfig, num_clusters: int) -> F
         num_clusters: K, the size of the first part of the embedding; may be 0.
     """
     if config.frame == "in-batch":
-        return InBatch(config)
-    return (MocoV2 if config.frame == "moco-v2" else MocoV3)(encoder, config, num_clusters)
+        return InBatchFrame(config)
+    return (MoCoV2Frame if config.frame == "moco-v2" else MoCoV3Frame)(encoder, config, num_clusters)

@@ -25,6 +25,9 @@ class SimCLRConfig(FrameConfig):
             raise ValueError(f"this method's frame is {own}; choose the method by the frame, or cdc, which has all")
         return frame
 
+    def without_effect(self) -> set[str]:
+        return super().without_effect() | {"unit_logits"}  # there are none
+
 
 class MoCoV2Config(SimCLRConfig):
     """The same for MoCo v2."""

@@ -1,17 +1,12 @@
 """SCAN: a cluster head that gives neighbours the same cluster, on features that tell instances apart."""
 
-import math
-from typing import cast
-
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from likewise.methods.base import Method, MethodConfig, Parts, Signs
+from likewise.methods.base import MethodConfig, Signs
+from likewise.methods.cluster_head import WithClusterHead
 from likewise.objectives import assignment_entropy, neighbor_consistency
-from likewise.objectives.precision import raised
 from likewise.ranks import gather
 
 
@@ -23,16 +18,7 @@ class SCANConfig(MethodConfig):
     )
 
 
-class ClusterHead(nn.Module):
-    """Backbone and a linear cluster head."""
-
-    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(num_features, num_clusters)
-
-
-class SCAN(Method):
+class SCAN(WithClusterHead):
     """Semantic clustering by adopting nearest neighbours.
 
     The second view is of a neighbour of the image. Neighbours come from the features that the training starts with, so
@@ -54,6 +40,7 @@ class SCAN(Method):
     """
 
     Config = SCANConfig
+    config: SCANConfig
     neighbors = 20
     heads = 5
     signs = Signs(
@@ -63,14 +50,9 @@ class SCAN(Method):
         stuck="A higher learning rate, or a longer start run, helps",
     )
 
-    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: SCANConfig) -> None:
-        super().__init__()
-        self.config, self.num_clusters = config, num_clusters
-        self.encoder = ClusterHead(backbone, num_features, num_clusters)
-
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         # one pass for both views, so that batch norm sees both alike
-        own, neighbor = map(gather, self._logits(self.backbone(torch.cat(views))).chunk(2))
+        own, neighbor = map(gather, self.encoder.of(self.backbone(torch.cat(views))).chunk(2))
         consistency, entropy = neighbor_consistency(own, neighbor), assignment_entropy(own)
         return {
             "loss": consistency - self.config.entropy_weight * entropy,
@@ -78,17 +60,3 @@ class SCAN(Method):
             "assignment_entropy": entropy.detach(),
             "logits": own.detach(),
         }
-
-    def _logits(self, features: Tensor) -> Tensor:
-        return raised(cast(ClusterHead, self.encoder).head(features))
-
-    def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
-        """The instance part is the direction of the features, which the neighbours were found by."""
-        return Parts(features, self._logits(features), functional.normalize(raised(features), dim=1))
-
-    def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.softmax(raised(logits), dim=1)
-
-    def chance_loss(self, batch_size: int) -> float:
-        """The consistency of uniform assignments; there is no contrastive loss."""
-        return math.log(self.num_clusters)

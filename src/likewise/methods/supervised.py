@@ -1,21 +1,16 @@
 """Training with labels: not a way to group images, but how well a network could do that was told the answer."""
 
-import math
-
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from likewise.methods.base import Method, MethodConfig, Parts, Signs, View
-from likewise.methods.scan import ClusterHead
-from likewise.objectives.precision import raised
+from likewise.methods.base import MethodConfig, Signs, View
+from likewise.methods.cluster_head import WithClusterHead
 from likewise.ranks import gather
 
 UNLABELLED = -1
 
 
-class Supervised(Method):
+class Supervised(WithClusterHead):
     """Cross-entropy with the classes of the images: the upper bound of a comparison.
 
     It is the one method that sees labels. They come as the last of its views, and only `likewise benchmark` has any.
@@ -33,7 +28,6 @@ class Supervised(Method):
     """
 
     Config = MethodConfig
-    encoder: ClusterHead
     takes_neighbors = False
     supervised = True
     signs = Signs(
@@ -44,29 +38,14 @@ class Supervised(Method):
         stuck="A lower learning rate helps",
     )
 
-    def __init__(self, backbone: nn.Module, num_features: int, num_clusters: int, config: MethodConfig) -> None:
-        super().__init__()
-        self.num_clusters = num_clusters
-        self.encoder = ClusterHead(backbone, num_features, num_clusters)
-
     @property
     def views(self) -> tuple[View, ...]:
         return ("augmented",)
 
     def training_step(self, views: tuple[Tensor, ...]) -> dict[str, Tensor]:
         images, labels = views
-        logits = gather(raised(self.encoder.head(self.backbone(images))))
+        logits = gather(self.encoder.of(self.backbone(images)))
         labels = gather(labels)
         known = (labels != UNLABELLED).sum().clamp(min=1)  # there may be none in a batch
         loss = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction="sum") / known
         return {"loss": loss, "logits": logits.detach()}
-
-    def parts_of(self, features: Float[Tensor, "B F"]) -> Parts:
-        return Parts(features, raised(self.encoder.head(features)), functional.normalize(raised(features), dim=1))
-
-    def probabilities(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        return torch.softmax(raised(logits), dim=1)
-
-    def chance_loss(self, batch_size: int) -> float:
-        """The cross-entropy of a guess; there is no contrastive loss."""
-        return math.log(self.num_clusters)

@@ -88,7 +88,7 @@ def knowledge(metrics: dict[str, Any], maps: PartMaps | None, assignments: Assig
         images="" if images is None else plural(round(images), "image", "images"),
         protocol=_PROTOCOLS.get(text(analysis.get("protocol"), 40), "") if probes else "",
         probes=probes,
-        leakage=_leakage(analysis) if probes else "",
+        leakage=_leakage(analysis) if probes and "class_leakage" in analysis else "",
         similarities=similarities,
         temperature=temperature,
         curves=curves,

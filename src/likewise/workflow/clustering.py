@@ -196,6 +196,8 @@ def _say_what_follows(asked: dict[str, Any], recipe: Recipe) -> None:
     others = [f"{name}={value}" for name, value in recipe.method.settings.items() if name not in asked]
     if asked and others:
         say(f"with these settings go {', '.join(others)}, unless they are set")
+    if idle := sorted(method_config(recipe).without_effect() & asked.keys()):
+        say(f"note: as the other settings are, {', '.join(idle)} of {recipe.method.name} change nothing")
 
 
 def _as_before(data: object, recipe: Recipe, run: RunDirectory) -> ImageSource:

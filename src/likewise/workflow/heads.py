@@ -47,7 +47,10 @@ def renew_head(method: Method, recipe: Recipe, features: np.ndarray, machine: Ma
     best = BestOf([new_head(recipe, features.shape[1], number) for number in heads]).to(machine.device)
     plan, optimizer = Plan.of(training), build_optimizer(best, training, best.undecayed)
     nearest = nearest_images(features, min(recipe.training.neighbors or fair_neighbors(total, clusters), total - 1))
-    say(f"now the best of {len(heads)} new heads on what the network has learned; training.heads=1 does without")
+    say(
+        f"now the best of {len(heads)} new heads on what the network has learned, trained by SGD at "
+        f"{training.learning_rate:g} whatever the network was; training.heads=1 does without"
+    )
     with track("training new heads", total=steps, unit="steps") as tracker, alone():
         batches = FeatureBatches(features[None], features, size, training.seed, Neighbors(nearest, training.seed))
         endless = (batch for epoch in count() for batch in batches.epoch(epoch))
