@@ -219,7 +219,7 @@ def test_epochs_and_steps_must_say_the_same() -> None:
     assert recipe.training.steps == 20
     assert with_budget(recipe, 600).training.steps == 20
     recipe.training.epochs = 100
-    with pytest.raises(InputError, match=r"epochs = 100 are 200 steps of 256 .*steps = 20: leave one"):
+    with pytest.raises(InputError, match=r"epochs = 100 makes 200 steps of 256 .*steps = 20: leave one"):
         with_budget(recipe, 600)
 
 

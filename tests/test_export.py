@@ -9,8 +9,8 @@ from PIL import Image
 
 from likewise import cli
 from likewise.config import Recipe
-from likewise.errors import InputError
-from likewise.export import MODES, export_folders
+from likewise.errors import InputError, RunError
+from likewise.export import MODES, _inside, export_folders
 from likewise.runs import Assignments, RunDirectory
 
 
@@ -148,7 +148,7 @@ def test_a_strangers_table_reaches_nothing_outside(
     assert export_folders(run, tmp_path / "to", mode) == 1  # type: ignore[arg-type]
     assert set(files(tmp_path / "to")) == {"cluster_0/b.png"}
     assert {place: content for place, content in files(tmp_path).items() if not place.startswith("to/")} == before
-    assert "11 images are no longer where they were, or are none, and were left out" in capsys.readouterr().err
+    assert "11 images are no longer where the run found them, or none, and left out" in capsys.readouterr().err
 
 
 def test_missing_files_are_counted(
@@ -156,7 +156,7 @@ def test_missing_files_are_counted(
 ) -> None:
     (images / "b.png").unlink()
     assert export_folders(run, tmp_path / "to") == 3
-    assert "1 images are no longer where they were" in capsys.readouterr().err
+    assert "1 image is no longer where the run found them" in capsys.readouterr().err
     assert "cluster_1/b.png" not in files(tmp_path / "to")
 
 
@@ -172,7 +172,7 @@ def test_images_that_are_not_files(images: Path, tmp_path: Path) -> None:
     for name, source, expected in (
         ("array", tmp_path / "images.npy", f"the images of {tmp_path / 'images.npy'} are not files of their own; use"),
         ("memory", "", "this run was made from images in memory, which have no files; use --csv."),
-        ("gone", tmp_path / "absent", "there is no file, folder or set called"),
+        ("gone", tmp_path / "absent", "the images of this run cannot be found: there is no file, folder or set called"),
     ):
         run = new_run(tmp_path / name, source, ["0", "1"], [0, 1])
         with pytest.raises(InputError) as caught:
@@ -211,10 +211,47 @@ def test_export_to_nowhere(run: RunDirectory) -> None:
         cli.export(run.path)
 
 
-def test_a_strangers_list_exports_images_alone_and_each_once(images: Path, tmp_path: Path) -> None:
+def test_a_strangers_list_exports_images_alone_and_each_once(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "key").write_text("secret")
     names = [str(tmp_path / "key"), str(images / "b.png")]
     (tmp_path / "list.txt").write_text("\n".join(names))
     run = new_run(tmp_path / "run", tmp_path / "list.txt", [*names, names[1], names[1]], [0] * 4)
     assert export_folders(run, tmp_path / "to") == 1
     assert [Path(place).name for place in files(tmp_path / "to")] == ["b.png"]
+    said = capsys.readouterr().err
+    assert "2 images stand in the list more than once; each is exported once" in said
+    assert "1 image is no longer" in said
+
+
+def test_where_no_image_is_left_that_is_said(run: RunDirectory, images: Path, tmp_path: Path) -> None:
+    for name in NAMES:
+        (images / name).rename(images / Path(f"{name}.old.png"))
+    with pytest.raises(InputError, match="none of the 4 images is where it was"):
+        export_folders(run, tmp_path / "to")
+
+
+def test_a_hard_link_to_a_link_is_one_to_its_file(images: Path, tmp_path: Path) -> None:
+    (images / "link.png").symlink_to("a.png")
+    run = new_run(tmp_path / "run", images, ["link.png"], [0])
+    export_folders(run, tmp_path / "to", "hardlink")
+    assert (tmp_path / "to" / "cluster_0" / "link.png").samefile(images / "a.png")
+
+
+def test_a_failed_export_leaves_no_half_file(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(MODES, "copy", half)
+    with pytest.raises(RunError, match=r"a\.png cannot be made \(No space left.*--mode symlink or --mode hardlink"):
+        export_folders(run, tmp_path / "to")
+    assert not files(tmp_path / "to")
+
+
+@pytest.mark.parametrize(("name", "inside"), [("C:/me/x.png", "me/x.png"), ("d:\\x.png", "x.png"), ("C:x", "C:x")])
+def test_names_with_a_drive_stay_inside(name: str, inside: str) -> None:
+    assert _inside(name).as_posix() == inside

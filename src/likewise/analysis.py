@@ -91,6 +91,7 @@ def analyze(run: RunDirectory, labels: str | None = None, data: object | None = 
     Raises:
         InputError: If labels or images cannot be found.
     """
+    run.require_changeable()
     material = _material(run, labels, data)
     recipe, parts, subjects, tested = material.recipe, material.parts, material.subjects, material.tested
     rows = np.arange(len(subjects.names)) if tested is None else tested[0]

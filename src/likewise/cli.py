@@ -10,6 +10,7 @@ import typer
 from likewise._version import __version__
 from likewise.benchmark.cli import app as benchmark_app
 from likewise.errors import InputError, RunError
+from likewise.wording import plural
 
 if TYPE_CHECKING:
     from likewise.config import Recipe
@@ -250,13 +251,20 @@ def _resume(run: "RunDirectory", left_aside: list[str]) -> None:
     from likewise.config import Recipe
     from likewise.progress import say
 
+    if run.is_complete and not run.report_file.is_file():
+        say("the run has finished; writing its report, which is missing")
+        report(run.path)
+        return
     if run.is_complete:
         raise InputError(f"the run in {run.path} has finished; look at {run.report_file}.")
     if not run.is_started:
         raise InputError(f"there is no run in {run.path} to go on with.")
     recipe = Recipe.read(run.recipe_file)
     if not recipe.data.source:
-        raise InputError("this run was made from images in memory; go on with it from Python.")
+        raise InputError(
+            "this run was made from images in memory; go on with it from Python: "
+            f"ImageClusterer(..., run_dir={str(run.path)!r}).fit(images, resume=True)"
+        )
     if left_aside:
         say(f"the run goes on as it began, by its recipe.toml; left aside: {', '.join(left_aside)}")
     if not run.checkpoint_file.is_file():
@@ -298,7 +306,7 @@ def assign(
         shown.write_csv(sys.stdout, probabilities)
     else:
         table.write(out, probabilities)
-        say(f"{len(table):,} images: {out}")
+        say(f"{plural(len(table), 'image')}: {out}")
 
 
 @app.command()
@@ -330,7 +338,7 @@ def embed(
     }
     write_arrays(out, arrays)
     shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in arrays.items())
-    say(f"{len(table):,} images: {out} ({shapes})")
+    say(f"{plural(len(table), 'image')}: {out} ({shapes})")
 
 
 def _looked_at(run: Path, path: str, out: Path | None, precision: str, strict: bool) -> "tuple[Assignments, Embedded]":
@@ -343,7 +351,7 @@ def _looked_at(run: Path, path: str, out: Path | None, precision: str, strict: b
     if out is not None:
         if out.exists():
             raise InputError(f"{out} is there already, and nothing is overwritten; choose another file.")
-        require_writable(out, "it")
+        require_writable(out, "choose another place for it with -o")
     table, store, embedded = assign(RunDirectory(run), path, strict, precision)
     for skipped in store.skipped:
         say(f"left out {skipped.name}: {skipped.reason}")
@@ -430,7 +438,7 @@ def export(
         typer.echo(csv)
     if to is not None:
         count = export_folders(directory, to, mode.value)
-        typer.echo(f"{count:,} images: {to}")
+        typer.echo(f"{plural(count, 'image')}: {to}")
 
 
 @app.command("list")
@@ -447,6 +455,7 @@ def list_(table: Annotated[Table, typer.Argument(help="Which table.")]) -> None:
 
 @app.command()
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("-o", "--out", help="Run directory.")] = Path("demo-run"),
     minutes: Annotated[float, typer.Option(help="Train for about this long.")] = 2.85,
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same result.")] = 0,
@@ -468,7 +477,7 @@ def demo(
         return
     if not run.is_complete:
         recipe = make_recipe("fashion-mnist-demo", {"training.minutes": minutes, "training.seed": seed}, [])
-        _cluster(recipe, "fashion-mnist-5k", run) if not run.is_started else _resume(run, [])
+        _cluster(recipe, "fashion-mnist-5k", run) if not run.is_started else _resume(run, _given(context))
     evaluate(out, "source")
 
 

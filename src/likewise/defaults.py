@@ -10,6 +10,7 @@ from likewise.errors import InputError
 from likewise.methods import METHODS
 from likewise.ranks import world_size
 from likewise.views.config import VIEWS
+from likewise.wording import plural
 
 LARGEST_SCRATCH_SIZE = 96  # px; from scratch, more pixels cost far more time than they bring clusters
 PRETRAINED_SIZE = 224  # px; what most published weights were trained at
@@ -151,7 +152,7 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
     frozen, settings = bool(recipe.model.frozen), recipe.method.settings
     if training.heads is None:
         training.heads = 1 if recipe.stage.name else method.suggest_heads(frozen, settings)
-    if training.heads > 1 and (recipe.stage.name or not method.takes_heads(frozen, settings)):
+    if (training.heads or 1) > 1 and (recipe.stage.name or not method.takes_heads(frozen, settings)):
         raise InputError(
             "several heads are for the clusters of cdc, scan and center on a frozen backbone, and for cdc in the "
             "in-batch frame from scratch: set training.heads=1."
@@ -166,8 +167,8 @@ def with_budget(recipe: Recipe, num_images: int) -> Recipe:
         steps = max(1, round(training.epochs * (num_images // training.batch_size)))
         if training.steps not in (None, steps):
             raise InputError(
-                f"training.epochs = {training.epochs:g} are {steps:,} steps of {training.batch_size:,} of these "
-                f"images, and training.steps = {training.steps:,}: leave one of the two out of the recipe."
+                f"training.epochs = {training.epochs:g} makes {plural(steps, 'step')} of {training.batch_size:,} of "
+                f"these images, and training.steps = {training.steps:,}: leave one of the two out of the recipe."
             )
         training.steps = steps
     return recipe

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from likewise.assembly import image_store
 from likewise.config import Recipe
 from likewise.data import ImageStore, open_source
-from likewise.errors import InputError, RunError
+from likewise.errors import InputError
 from likewise.inference import Embedded, decide_close_calls, embed
 from likewise.recipe_book import make_recipe
 from likewise.runs import RunDirectory
@@ -96,15 +96,18 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
         named = {name: value for name, value in given.items() if value is not None}
         return make_recipe(None, named | (self.settings or {}), [])
 
-    def fit(self, X: object, y: object = None) -> Self:
+    def fit(self, X: object, y: object = None, resume: bool = False) -> Self:
         """Learn groups from images.
 
         Args:
             X: The images.
             y: Ignored; labels play no part.
+            resume: Go on with the fit in `run_dir` that was stopped, to the same result; what decides it is what was
+                set when it began.
 
         Raises:
-            InputError: If there are too few images, or something was asked for that cannot be done.
+            InputError: If there is nothing to go on with, there are too few images, or something was asked for that
+                cannot be done.
             RunError: If the training diverged or was stopped.
         """
         source = open_source(X)
@@ -114,13 +117,16 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
             run = RunDirectory(Path(folder) / "run")
         else:
             run = RunDirectory(self.run_dir)
+        if resume and (self.run_dir is None or not run.is_started or run.is_complete):
+            raise InputError("there is no fit to go on with: resume=True is for one with run_dir=... that was stopped.")
         try:
-            result = cluster(self._recipe(), source, run)
+            result = cluster(Recipe.read(run.recipe_file) if resume else self._recipe(), source, run, resume)
         except Interrupted as stop:
+            # its own hint leads to a command, and here to a folder that goes with this clusterer
+            kept = "of a fit with run_dir=..., what was trained so far would be kept"
             if self.run_dir is not None:
-                raise
-            # its hint leads to a folder that goes with this clusterer
-            raise RunError("stopped; of a fit with run_dir=..., what was trained so far would be kept.") from stop
+                kept = f"go on with ImageClusterer(..., run_dir={str(self.run_dir)!r}).fit(images, resume=True)"
+            raise Interrupted(f"stopped; {kept}.") from stop
         self.run_, self.recipe_, self._network, self._machine = run, result.recipe, result.network, result.machine
         self.labels_ = _spread(result.embedded.probabilities.argmax(1), result.store, result.embedded, len(source), -1)
         return self

@@ -1,6 +1,7 @@
 """A clustering as folders of files: one folder a cluster, and nothing is ever overwritten."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -9,16 +10,17 @@ from typing import Literal
 from likewise.config import Recipe
 from likewise.data import ImageSource, open_source
 from likewise.data.decode import UnreadableImage, image_shape
-from likewise.errors import InputError
+from likewise.errors import InputError, RunError
 from likewise.progress import say, track
 from likewise.runs import RunDirectory
+from likewise.wording import plural
 
 Mode = Literal["copy", "symlink", "hardlink"]
 
 MODES: dict[Mode, Callable[[Path, Path], object]] = {
     "copy": shutil.copy2,
     "symlink": lambda source, target: target.symlink_to(source.resolve()),
-    "hardlink": lambda source, target: os.link(source, target),
+    "hardlink": lambda source, target: os.link(source.resolve(), target),
 }
 
 
@@ -34,7 +36,8 @@ def export_folders(run: RunDirectory, to: Path, mode: Mode = "copy") -> int:
         How many images were exported.
 
     Raises:
-        InputError: If the folder has something in it, or the images are not files.
+        InputError: If the folder has something in it, or the images are not files, or no longer there.
+        RunError: If a file cannot be made.
     """
     run.require_complete()
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
@@ -45,25 +48,56 @@ def export_folders(run: RunDirectory, to: Path, mode: Mode = "copy") -> int:
     index = {name: place for place, name in enumerate(source.names)}
     digits = len(str(table.num_clusters - 1))
     taken: set[Path] = set()
+    exported: set[str] = set()
+    repeated = 0
     with track("exporting", total=len(table)) as tracker:
         for name, cluster in zip(table.names, table.clusters.tolist(), strict=True):
             # each once, and nothing that only calls itself an image: a stranger's list may name any file
-            file = source.locate(index.pop(name)) if name in index else None
+            repeated += name in exported
+            file = source.locate(index[name]) if name in index and name not in exported else None
+            exported.add(name)
             if file is not None and _is_image(file):
                 target = _free(to / f"cluster_{cluster:0{digits}d}" / _inside(name), taken)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                MODES[mode](file, target)
+                _place(file, target, mode)
             tracker.advance()
-    if len(taken) < len(table):
-        say(f"{len(table) - len(taken):,} images are no longer where they were, or are none, and were left out")
+    if repeated:
+        say(f"{plural(repeated, 'image stands', 'images stand')} in the list more than once; each is exported once")
+    gone = len(exported) - len(taken)
+    if not taken:
+        raise InputError(
+            f"none of the {plural(gone, 'image')} is where it was: put them back as they were, or use --csv."
+        )
+    if gone:
+        say(f"{plural(gone, 'image is', 'images are')} no longer where the run found them, or none, and left out")
     return len(taken)
+
+
+def _place(file: Path, target: Path, mode: Mode) -> None:
+    """Put a file where it belongs, whole or not at all."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        MODES[mode](file, target)
+    except OSError as error:
+        if mode == "copy":
+            target.unlink(missing_ok=True)
+        others = " or ".join(f"--mode {other}" for other in MODES if other != mode)
+        raise RunError(
+            f"{target} cannot be made ({error.strerror or error}). What was exported before stays; delete it and make "
+            f"room, or choose a new folder and {others}."
+        ) from error
 
 
 def _source_of(run: RunDirectory) -> ImageSource:
     spec = Recipe.read(run.recipe_file).data.source
     if not spec:
         raise InputError("this run was made from images in memory, which have no files; use --csv.")
-    source = open_source(spec)
+    try:
+        source = open_source(spec)
+    except InputError as error:
+        raise InputError(
+            f"the images of this run cannot be found: {error} Put them back, write their new place into "
+            f"{run.recipe_file}, as data.source, or use --csv."
+        ) from error
     if len(source) and source.locate(0) is None:
         raise InputError(f"the images of {spec} are not files of their own; use --csv.")
     return source
@@ -81,6 +115,8 @@ def _inside(name: str) -> Path:
     """A relative path without any step upwards, from an image's name."""
     # an absolute path begins with "/" or "//", and joining one to a folder would leave the folder
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part.strip("/") not in ("", "..")]
+    if parts and re.fullmatch("[A-Za-z]:", parts[0]):  # on Windows, so does one with a drive
+        del parts[0]
     return Path(*parts) if parts else Path("image")
 
 

@@ -5,7 +5,7 @@ Everything goes to standard error, so that standard output stays free for result
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -28,13 +28,18 @@ def format_seconds(seconds: float) -> str:
 
 
 def printable_line(text: str) -> str:
-    r"""The text without characters that command a terminal, such as a stranger's file name may hold.
+    r"""The text as one line, without characters that command a terminal, such as a stranger's file name may hold.
 
     Example:
         >>> printable_line("photo\x1b]0;gotcha\x07.jpg")
         'photo\\x1b]0;gotcha\\x07.jpg'
     """
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(lines: Iterable[str]) -> str:
+    """The same of several lines, one below the other."""
+    return "\n".join(map(printable_line, lines))
 
 
 def say(message: str) -> None:

@@ -75,14 +75,13 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     Raises:
         InputError: If labels or images cannot be found.
     """
-    run.require_complete()
+    run.require_changeable()
     recipe = Recipe.read(run.recipe_file)
     method_config(recipe)  # a stranger's recipe may name a method that there is not
     table = run.assignments()
     own = Scored(table.names, np.asarray(run.features("backbone", len(table))), table.clusters)
     # labels first: what is wrong with them should be said before any image is read
-    source = open_source(recipe.data.source) if data is None and recipe.data.source else None
-    source = open_source(data) if data is not None else source
+    source = _own_source(recipe, labels) if data is None else open_source(data)
     classes_of = classes_by_name(list(source.names) if source else own.names, source, labels)
     if data is None:
         scored, scored_pixels = own, None
@@ -98,7 +97,7 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
         baselines.append(pixel_row)
     evaluation = {
         "protocol": "all" if data is None else "split",
-        "data": source.spec if source else "",
+        "data": recipe.data.source if source is None else source.spec,
         "num_images": len(known),
         "num_clusters": num_clusters,
         "num_classes": len(names),
@@ -112,6 +111,16 @@ def evaluate(run: RunDirectory, labels: str, data: object | None = None) -> dict
     }
     _record(run, evaluation)
     return evaluation
+
+
+def _own_source(recipe: Recipe, labels: str) -> ImageSource | None:
+    """Where the run's own images are; None where they are not, unless their labels are there with them."""
+    try:
+        return open_source(recipe.data.source) if recipe.data.source else None
+    except InputError:
+        if labels == "source":
+            raise
+        return None
 
 
 def _new_images(run: RunDirectory, source: ImageSource | None) -> tuple[Scored, Pixels]:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from likewise.evaluation import PUBLISHED
-from likewise.progress import format_seconds, printable_line
+from likewise.progress import format_seconds, printable_lines
 from likewise.runs import RunDirectory
+from likewise.wording import plural
 
 BAR = 24  # characters
 MOST_CLUSTERS = 40
@@ -33,13 +34,16 @@ def describe_run(run: RunDirectory) -> str:
         lines.append(f"{k:7d} {sizes[k]:8,d} {sizes[k] / len(table):6.1%} {mean}  {bar}")
     if len(order) > MOST_CLUSTERS:
         lines.append(f"... and {len(order) - MOST_CLUSTERS:,} more")
-    lines += ["", f"mean confidence {clustering['mean_confidence']:.2f}; {clustering['num_empty']} empty clusters"]
+    lines += [
+        "",
+        f"mean confidence {clustering['mean_confidence']:.2f}; {plural(clustering['num_empty'], 'empty cluster')}",
+    ]
     lines += _representation_lines(metrics)
     lines += [f"warning: {warning}" for warning in training["warnings"]]
     lines += _track_lines(metrics)
     if skipped := run.skipped():
-        lines.append(f"{len(skipped):,} files could not be read: {run.skipped_file}")
-    return printable_line("\n".join(lines))
+        lines.append(f"{plural(len(skipped), 'file')} could not be read: {run.skipped_file}")
+    return printable_lines(lines)
 
 
 def _representation_lines(metrics: dict[str, Any]) -> list[str]:
@@ -78,7 +82,7 @@ def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> 
         cluster = "none" if entry["cluster"] is None else str(entry["cluster"])
         scores = f"{entry['recall']:7.2f} {entry['precision']:10.2f}"
         lines.append(f"{str(entry['class'])[:24]:24s} {entry['images']:7,d} {cluster:>8s} {scores}")
-    return printable_line("\n".join([*lines, *_track_lines(metrics)]))
+    return printable_lines([*lines, *_track_lines(metrics)])
 
 
 def _matching_lines(clusters: int, classes: int) -> list[str]:
@@ -97,7 +101,7 @@ def _matching_lines(clusters: int, classes: int) -> list[str]:
 def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
     """What each part of the output knows, as tables: probes, similarities beside the paper's, temperatures."""
     classes = f", {analysis['num_classes']:,} classes" if "num_classes" in analysis else ""
-    lines = [f"{analysis['num_images']:,} images{classes}, protocol {analysis['protocol']}"]
+    lines = [f"{plural(analysis['num_images'], 'image')}{classes}, protocol {analysis['protocol']}"]
     if "probes" in analysis:
         lines += ["", f"{'probe':28s}   k-NN  linear"]
         lines += [f"{PARTS[row['part']]:28s} {row['knn']:6.3f} {row['linear']:7.3f}" for row in analysis["probes"]]
@@ -113,7 +117,7 @@ def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
         lines += ["", "    t2  confidence  above .95   right  above .99   right"]
         lines += [_temperature_line(row, analysis["temperature"]["own"]) for row in analysis["temperature"]["rows"]]
         lines += ["* the run's own"]
-    return printable_line("\n".join([*lines, *_track_lines(metrics)]))
+    return printable_lines([*lines, *_track_lines(metrics)])
 
 
 def _similarity_lines(similarity: dict[str, Any], published: bool) -> list[str]:

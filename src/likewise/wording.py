@@ -11,14 +11,19 @@ def count(value: float) -> str:
     return f"{round(value):,}"
 
 
-def plural(value: int, one: str, many: str) -> str:
+def plural(value: int, one: str, many: str = "") -> str:
     """A number with its noun.
 
+    Args:
+        value: How many.
+        one: What there is one of.
+        many: The same of several, where that is not one more letter s.
+
     Example:
-        >>> plural(1, "image", "images"), plural(1200, "image", "images")
-        ('1 image', '1,200 images')
+        >>> plural(1, "image"), plural(1200, "image"), plural(2, "class", "classes")
+        ('1 image', '1,200 images', '2 classes')
     """
-    return f"{count(value)} {one if value == 1 else many}"
+    return f"{count(value)} {one if value == 1 else many or f'{one}s'}"
 
 
 def percent(share: float) -> str:

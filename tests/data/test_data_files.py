@@ -113,6 +113,33 @@ def test_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.Monke
         open_source(tmp_path)
 
 
+def test_what_cannot_be_looked_into_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "a.png")
+    save(tmp_path / "closed" / "b.png")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    scan = os.scandir
+
+    def refuse(folder: str) -> object:
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    source = open_source(tmp_path)
+    assert list(source.names) == ["a.png", "loop.png"]  # the latter is one that cannot be read
+    assert "closed may not be listed: Permission denied" in capsys.readouterr().err
+    assert source.digest()
+
+
+def test_no_file_has_a_nul_in_its_name(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text("a.png\nb\0.png\n")
+    assert open_source(tmp_path / "list.txt").digest()
+
+
 def test_text_list(tmp_path: Path) -> None:
     other = save(tmp_path / "other" / "x.png")
     names = ["sub/a b.png", "été.png", 'it\'s "it".png', " lead.png", str(other)]

@@ -50,7 +50,7 @@ def make_run(
     count = num_images if num_thumbnails is None else num_thumbnails
     if count:
         images = (generator.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(count))
-        write_thumbnails(run.thumbnails_file, np.arange(count), images)
+        write_thumbnails(run.thumbnails_file, enumerate(images))
     run.recipe_file.write_text(RECIPE, encoding="utf-8")
     run.log_file.write_text(log_text(generator), encoding="utf-8")
     run.write_skipped([("broken.jpg", "the file is truncated")])

@@ -129,7 +129,8 @@ def test_without_optional_files_their_sections_are_left_out(tmp_path: Path) -> N
 
 def test_a_map_without_pictures_says_so(tmp_path: Path) -> None:
     assert (
-        "This report has no pictures of them, only their names." in page_of(make_run(tmp_path, num_thumbnails=0)).text
+        "This report has no pictures of the points, only their names."
+        in page_of(make_run(tmp_path, num_thumbnails=0)).text
     )
 
 
@@ -233,7 +234,7 @@ def test_no_image_at_all(tmp_path: Path) -> None:
 def test_many_images_stay_a_small_file(tmp_path: Path) -> None:
     page = page_of(make_run(tmp_path, 20_000, 20, num_thumbnails=300))
     assert (tmp_path / "report.html").stat().st_size < 4e6
-    assert "300 of them come with a picture; the others show their name only." in page.text
+    assert "300 of the points come with a picture; the others show their name only." in page.text
 
 
 def test_it_is_the_same_file_every_time(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
 def test_thumbnails(channels: int, tmp_path: Path) -> None:
     rows = np.array([4, 0, 2])
     images = [np.full((6, 6, channels), 60 * place, np.uint8) for place in range(3)]
-    write_thumbnails(tmp_path / "thumbnails.parquet", rows, iter(images))
+    write_thumbnails(tmp_path / "thumbnails.parquet", zip(rows.tolist(), images, strict=True))
     pictures = RunDirectory(tmp_path).thumbnails()
     assert list(pictures) == [4, 0, 2]
     for jpeg, image in zip(pictures.values(), images, strict=True):
@@ -223,13 +223,13 @@ def test_thumbnails(channels: int, tmp_path: Path) -> None:
 
 
 def test_thumbnails_of_nothing(tmp_path: Path) -> None:
-    write_thumbnails(tmp_path / "t.parquet", np.zeros(0, np.int64), iter([]))
+    write_thumbnails(tmp_path / "t.parquet", [])
     assert read_thumbnails(tmp_path / "t.parquet") == {}
 
 
 def test_thumbnails_that_fail_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        write_thumbnails(tmp_path / "t.parquet", np.zeros(1, np.int64), iter([np.zeros((4, 4, 5), np.uint8)]))
+        write_thumbnails(tmp_path / "t.parquet", [(0, np.zeros((4, 4, 5), np.uint8))])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,3 +254,12 @@ def test_tables_that_unpack_to_more_than_anyone_writes_are_refused(
     assert (tmp_path / "p.parquet").stat().st_size < 2**16
     with pytest.raises(InputError, match="larger than any"):
         read_thumbnails(tmp_path / "p.parquet")
+
+
+def test_long_names_that_are_stored_once_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("likewise.runs.assignments.MOST_NAME_BYTES", 2**24)
+    names = ["é" * 2**19] * 60
+    Assignments.from_probabilities(names, np.full((60, 2), 0.5, np.float32)).write(tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 2**16
+    with pytest.raises(InputError, match="names are longer than any"):
+        Assignments.read(tmp_path / "t.parquet")

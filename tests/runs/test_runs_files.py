@@ -7,11 +7,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from likewise.errors import InputError
+from likewise.errors import InputError, RunError
 from likewise.runs.files import replacing, require_writable, write_json, write_text
 
 
@@ -126,10 +127,29 @@ def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_written_is_said_and_nothing_is_left(tmp_path: Path) -> None:
-    require_writable(tmp_path / "new" / "folder" / "file.txt")
+    require_writable(tmp_path / "new" / "folder" / "file.txt", "choose another")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(
-        InputError, match=r"file cannot be written to \(.*\); choose another place for the table with -o"
-    ):
-        require_writable(tmp_path / "file" / "table.csv", "the table")
+    with pytest.raises(InputError, match=r"file cannot be written to \(.*\); choose another\."):
+        require_writable(tmp_path / "file" / "table.csv", "choose another")
+
+
+def test_a_full_disk_is_said_and_the_old_content_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail(error: Exception) -> None:
+        with replacing(path):
+            raise error
+
+    with pytest.raises(RunError, match=r"file\.txt cannot be written: there is no room left .*--resume"):
+        fail(OSError(28, "No space left on device"))
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        fail(RuntimeError("unexpected pos"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(RunError, match="no room left"):  # what torch.save says of it
+        fail(RuntimeError("unexpected pos"))
+    with pytest.raises(InputError, match="other"):
+        fail(InputError("other"))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,5 +1,6 @@
 """ImageClusterer behaves as scikit-learn's users expect, on everything that holds images."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,29 @@ def test_a_stopped_fit_points_to_no_folder_that_is_gone(
     monkeypatch.setattr("likewise.estimator.cluster", stopped)
     with pytest.raises(RunError, match="run_dir"):
         ImageClusterer(2).fit(images)
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match=r"run_dir='.*run'\)\.fit\(images, resume=True\)"):
         ImageClusterer(2, run_dir=tmp_path / "run").fit(images)
+
+
+def test_a_stopped_fit_goes_on_where_it_was(images: np.ndarray, tmp_path: Path) -> None:
+    whole = ImageClusterer(4, settings=SETTINGS, run_dir=tmp_path / "whole").fit(images)
+    half = tmp_path / "half"
+    for clusterer in (
+        ImageClusterer(4),
+        ImageClusterer(4, run_dir=half),
+        ImageClusterer(4, run_dir=tmp_path / "whole"),
+    ):
+        with pytest.raises(InputError, match="no fit to go on with"):
+            clusterer.fit(images, resume=True)
+    half.mkdir()
+    shutil.copy(tmp_path / "whole" / "recipe.toml", half)
+    again = ImageClusterer(7, run_dir=half).fit(images, resume=True)  # what it was begun with counts
+    assert np.array_equal(again.predict_proba(images), whole.predict_proba(images))
+    shutil.rmtree(half)
+    half.mkdir()
+    shutil.copy(tmp_path / "whole" / "recipe.toml", half)
+    with pytest.raises(InputError, match="not those that this run started with"):
+        ImageClusterer(4, run_dir=half).fit(images[:-1], resume=True)
 
 
 def test_saved_and_loaded_it_says_the_same(fitted: ImageClusterer, images: np.ndarray, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from likewise.scoring import Pixels, evaluate
 from likewise.training.callbacks import Diverged
 from likewise.training.fit import Interrupted
 from likewise.training.machine import choose_machine, machine_facts, peak_memory_mb
+from likewise.wording import plural
 from likewise.workflow import cluster
 
 STOPPED = 130  # exit status of a job that the user stopped
@@ -217,7 +218,8 @@ def _helped(run: RunDirectory) -> str:
     """What a row has beside its method, in words."""
     recipe = Recipe.read(run.recipe_file)
     training, when = recipe.training, "" if recipe.model.frozen else ", new ones on its features at the end"
-    parts = [f"with {training.neighbors:,} neighbours of each image as positives" if training.neighbors else ""]
+    near = plural(training.neighbors or 0, "neighbour")
+    parts = [f"with {near} of each image as positives" if training.neighbors else ""]
     parts += [f"the best of {training.heads} heads by its loss{when}" if (training.heads or 1) > 1 else ""]
     return ", ".join(filter(None, parts))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from likewise.benchmark.entries import Entry
 from likewise.progress import format_seconds
+from likewise.wording import plural
 
 SCORES = ("acc", "nmi", "ari")
 FURTHER = ("features_acc", "linear", "silhouette", "davies_bouldin")
@@ -157,7 +158,7 @@ def budget_words(minutes: float | None, epochs: float | None, steps: int | None 
     if minutes is not None:
         amount = format_seconds(60 * minutes)
     else:
-        amount = f"{steps:,} steps" if epochs is None else f"{epochs:,g} epochs"
+        amount = plural(steps or 0, "step") if epochs is None else f"{epochs:,g} epochs"
     return (
         f"{amount} of training for each method and seed, all stages together; features of a frozen backbone (computed "
         "once for each seed and set of views), neighbours, new heads at the end, the last K-means and scoring are not "

@@ -67,10 +67,10 @@ def open_folder(data: object) -> ImageSource | None:
     """All images under a folder, at any depth, sorted by name; None if `data` is no folder.
 
     Hidden entries and files without an image extension are left out. Links are followed; a folder that can be reached
-    in several ways is read once, so links in a circle end.
+    in several ways is read once, so links in a circle end. A folder below that may not be listed is left out and said.
 
     Raises:
-        InputError: If there is no image under it, or a folder may not be listed.
+        InputError: If there is no image under it, or it may not be listed.
     """
     if not isinstance(data, str | Path) or not os.path.isdir(data):
         return None
@@ -150,10 +150,10 @@ def _image_files(root: Path, ignored: Counter[str]) -> Iterable[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in _entries(folder):
+        for entry in _entries(folder, root):
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(entry.path)
             elif entry.name.lower().endswith(IMAGE_EXTENSIONS):
                 yield Path(entry.path)
@@ -161,12 +161,23 @@ def _image_files(root: Path, ignored: Counter[str]) -> Iterable[Path]:
                 ignored[Path(entry.name).suffix.lower()] += 1
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def _entries(folder: str, root: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)  # the order decides which of two links is followed
     except OSError as error:
-        raise InputError(f"the folder {printable(folder)} may not be listed: {error.strerror}") from error
+        said = f"the folder {printable(folder)} may not be listed: {error.strerror}"
+        if folder == str(root):
+            raise InputError(said) from error
+        say(f"left out, since {said}")
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look: an image of that name is one that cannot be read
+        return False
 
 
 def _is_image(path: Path) -> bool:
@@ -180,5 +191,5 @@ def _is_image(path: Path) -> bool:
 def _length(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # no file's name holds a NUL
         return -1

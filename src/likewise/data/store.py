@@ -119,6 +119,15 @@ class ImageStore:
                 raise self._gone(row, result) from result
         return self._stack([result for result in results if not isinstance(result, UnreadableImage)])
 
+    def read_those_left(self, rows: Rows) -> tuple[Rows, torch.Tensor]:
+        """The same of those rows whose images can still be read; both are empty where there are none."""
+        if self._pixels is not None:
+            return rows, self.read(rows)
+        results = ordered_map(self._decode, rows.tolist(), self.workers, ahead=max(len(rows), 1))
+        found = [(row, result) for row, result in zip(rows.tolist(), results, strict=True)]
+        readable = [(row, result) for row, result in found if not isinstance(result, UnreadableImage)]
+        return np.array([row for row, _ in readable], dtype=np.int64), self._stack([image for _, image in readable])
+
     def copy_to(self, device: str) -> None:
         """Hold a copy of all images on a device, where `training_batches` takes its batches from then on.
 
@@ -253,7 +262,10 @@ class ImageStore:
             say(f"{self.names[row]} {error}; going on without it")
 
     def _gone(self, row: int, error: UnreadableImage) -> RunError:
-        return RunError(f"{self.names[row]} {error}, though its header could be read at the start; repair or remove it")
+        return RunError(
+            f"{self.names[row]} {error}, though its header could be read at the start; put it back as it was, "
+            "or start a new run without it"
+        )
 
     def _stack(self, images: list[_Pixels]) -> torch.Tensor:
         batch = np.empty((len(images), self.channels, self.size, self.size), dtype=np.uint8)

@@ -90,7 +90,10 @@ def _files_digest(source: ImageSource) -> str:
     and uncompressed pictures of one camera share those."""
     digest = hashlib.sha256()
     for path in filter(None, map(source.locate, range(len(source)))):
-        changed = path.stat().st_mtime_ns if path.exists() else 0
+        try:
+            changed = path.stat().st_mtime_ns
+        except (OSError, ValueError):
+            changed = 0
         digest.update(f"{path}\0{changed}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

@@ -15,6 +15,7 @@ from likewise.models.momentum import MomentumEncoder
 from likewise.objectives import balanced_cross_entropy
 from likewise.progress import say
 from likewise.ranks import gather
+from likewise.wording import percent
 
 USUAL_THRESHOLD = 0.99  # of the paper
 RELATIVE_THRESHOLD = 0.95  # of the largest possible confidence, where that is out of reach
@@ -156,8 +157,9 @@ class SelfLabel(Method):
             raise TooFewSure(self._none_is_sure(surest))
         if clusters < len(surest) and not self.config.allow_fewer_clusters:
             raise TooFewSure(self._fewer_clusters(surest))
+        share = percent(confident / len(confidences))
         say(
-            f"self-labelling: {confident:,} of {len(confidences):,} images ({confident / len(confidences):.0%}) in "
+            f"self-labelling: {confident:,} of {len(confidences):,} images ({share}) in "
             f"{clusters:,} of {len(surest):,} clusters have a confidence above {threshold:g}"
         )
 

@@ -85,7 +85,7 @@ def knowledge(metrics: dict[str, Any], maps: PartMaps | None, assignments: Assig
         return None
     images = number(analysis.get("num_images"))
     return Knowledge(
-        images="" if images is None else plural(round(images), "image", "images"),
+        images="" if images is None else plural(round(images), "image"),
         protocol=_PROTOCOLS.get(text(analysis.get("protocol"), 40), "") if probes else "",
         probes=probes,
         leakage=_leakage(analysis) if probes and "class_leakage" in analysis else "",
@@ -209,7 +209,7 @@ def _maps(maps: PartMaps, assignments: Assignments) -> list[PartMap]:
     if not len(chosen):
         return []
     clusters = assignments.clusters[maps.rows[chosen]]
-    shown = plural(len(chosen), "image", "images")
+    shown = plural(len(chosen), "image")
     return [
         PartMap(
             title=_PARTS[part],

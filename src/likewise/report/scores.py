@@ -75,7 +75,7 @@ def _title(entry: dict[str, Any]) -> str:
     images, classes = number(entry.get("num_images")), number(entry.get("num_classes"))
     parts = [text(entry.get("data"), 80) or "Labelled images"]
     if images is not None:
-        parts.append(plural(round(images), "image", "images"))
+        parts.append(plural(round(images), "image"))
     if classes is not None:
         parts.append(plural(round(classes), "class", "classes"))
     return ", ".join(parts)
@@ -147,7 +147,7 @@ def _names(value: Any, length: int) -> list[str]:
 
 def _shade(value: float, total: float, cluster: str, name: str) -> tuple[str, int, str]:
     share = value / total
-    hint = f"cluster {cluster}, {name}: {plural(round(value), 'image', 'images')}, {percent(share)} of the cluster"
+    hint = f"cluster {cluster}, {name}: {plural(round(value), 'image')}, {percent(share)} of the cluster"
     return count(value) if value else "", (max(1, round(10 * share)) if value else 0), hint
 
 

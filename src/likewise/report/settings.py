@@ -4,6 +4,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+import tomli_w
+
 from likewise.progress import format_seconds
 from likewise.report.reading import flat, number, plain, table
 from likewise.runs import RunDirectory
@@ -41,7 +43,7 @@ def settings(recipe: dict[str, Any], metrics: dict[str, Any]) -> list[Panel]:
     """Panels for the recipe's tables, the numbers of training and clustering, and the machine."""
     loose = {name: value for name, value in recipe.items() if not isinstance(value, dict)}
     tables = [(f"Recipe: {name}", inner) for name, inner in recipe.items() if isinstance(inner, dict)]
-    panels = [Panel(plain(title, 60), _said(inner)) for title, inner in [("Recipe", loose), *tables][:24]]
+    panels = [Panel(plain(title, 60), _written(inner)) for title, inner in [("Recipe", loose), *tables][:24]]
     rest = {name: value for name, value in metrics.items() if name not in _APART}
     panels += [
         Panel("Training", _numbers(table(metrics.get("training")))),
@@ -50,6 +52,18 @@ def settings(recipe: dict[str, Any], metrics: dict[str, Any]) -> list[Panel]:
         Panel("Run", _numbers(rest)),
     ]
     return [panel for panel in panels if panel.rows]
+
+
+def _written(source: dict[str, Any], inside: str = "") -> list[tuple[str, str]]:
+    """Names and values as `--set` takes them, but for what is too long to be shown."""
+    rows: list[tuple[str, str]] = []
+    for name, value in source.items():
+        if isinstance(value, dict):
+            rows += [] if inside else _written(value, f"{name}.")
+        else:
+            said = value if isinstance(value, str) else tomli_w.dumps({"value": value}).removeprefix("value = ")
+            rows.append((plain(f"{inside}{name}", 80), plain(" ".join(said.split()), 300)))
+    return rows[:_MOST_ROWS]
 
 
 def _said(source: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from likewise.report.axes import tick_label, ticks
 from likewise.report.clusters import certain
 from likewise.report.palette import MOST
 from likewise.runs import Assignments
-from likewise.wording import count, percent
+from likewise.wording import count, percent, plural
 
 MOST_ROWS = 40  # more clusters than this become thin columns
 MOST_COLUMNS = 1000
@@ -131,7 +131,7 @@ def _by_size(sizes: np.ndarray, balanced: float) -> Columns:
         y_ticks=[(_height(value, top), tick_label(value)) for value in ticks(0.0, top, about=5)],
         x_label="clusters, the largest first",
         line=_height(balanced, top),
-        description=f"Sizes of {count(len(sizes))} clusters, from {count(sizes.max())} to {count(sizes.min())} images",
+        description=f"Sizes of {count(len(sizes))} clusters: {count(sizes.max())} to {plural(sizes.min(), 'image')}",
     )
 
 
@@ -148,7 +148,7 @@ def _histogram(confidence: np.ndarray) -> Columns:
             width=round(width - 1.5, 2),
             height=round(_HEIGHT - _BOTTOM - _height(share, top), 2),
             colour=None,
-            hint=f"{index / bins:.2f} to {(index + 1) / bins:.2f}: {count(counts[index])} images ({percent(share)})",
+            hint=f"{index / bins:.2f} to {(index + 1) / bins:.2f}: {plural(counts[index], 'image')} ({percent(share)})",
         )
         for index, share in enumerate(shares.tolist())
         if share

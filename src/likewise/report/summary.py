@@ -66,7 +66,7 @@ def _notice(metrics: dict[str, Any]) -> str:
 
 def _sentence(assignments: Assignments, num_skipped: int) -> str:
     total = len(assignments)
-    parts = [f"{plural(total, 'image', 'images')} in {plural(assignments.num_clusters, 'cluster', 'clusters')}"]
+    parts = [f"{plural(total, 'image')} in {plural(assignments.num_clusters, 'cluster')}"]
     if total:
         confidences = certain(assignments)
         sure = float((confidences > SURE).mean())
@@ -78,7 +78,7 @@ def _sentence(assignments: Assignments, num_skipped: int) -> str:
             else f"a confidence of {confidences.mean():.2f} on average and {confidences.max():.2f} at most"
         )
     if num_skipped:
-        parts.append(f"{plural(num_skipped, 'file', 'files')} could not be read")
+        parts.append(f"{plural(num_skipped, 'file')} could not be read")
     return "; ".join(parts) + "."
 
 

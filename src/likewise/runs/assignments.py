@@ -1,6 +1,6 @@
 """The table of a clustering: which image is in which cluster, and how sure that is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -113,6 +113,8 @@ class Assignments:
 
 TOGETHER = 2**24  # probabilities that are encoded, or decoded, at once
 MOST_CLUSTERS = 1_000_000
+COLUMNS = ("image", "cluster", "confidence", "x", "y")  # beside the probabilities
+MOST_NAME_BYTES = 2**31  # of all together: a hundred for each of twenty million images
 MOST_THUMBNAIL_BYTES = 2**28  # of all together; a run writes some megabytes
 
 
@@ -128,16 +130,22 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    # equal names are stored once, and could be more than memory holds when they are not: they stay so until counted
+    with pq.ParquetFile(path, read_dictionary=["image"]) as file:
         width = file.schema_arrow.field("probabilities").type.list_size
         if not 1 <= width <= MOST_CLUSTERS:
             raise ValueError(f"probabilities of {width} clusters")
-        table = file.read([name for name in file.schema_arrow.names if name != "probabilities"])
+        table = file.read([name for name in COLUMNS if name in file.schema_arrow.names])
         probabilities = _probabilities(file, table.num_rows, width)
     if gaps := [name for name in table.column_names if table[name].null_count]:
         raise ValueError(f"there are gaps in {', '.join(gaps)}")
-    if not (pa.types.is_string(table["image"].type) and pa.types.is_integer(table["cluster"].type)):
-        raise TypeError("image must be text and cluster whole numbers")
+    image = table["image"].type
+    if not (pa.types.is_dictionary(image) and pa.types.is_string(image.value_type)):
+        raise TypeError("image must be text")
+    if not pa.types.is_integer(table["cluster"].type):
+        raise TypeError("cluster must be whole numbers")
+    if sum(_bytes_of(chunk) for chunk in table["image"].chunks) > MOST_NAME_BYTES:
+        raise ValueError("the names are longer than any that are written")
     names = table["image"].to_pylist()
     clusters = table["cluster"].to_numpy().astype(np.int64)
     confidence = table["confidence"].to_numpy().astype(np.float32)
@@ -145,6 +153,12 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
     if "x" in table.column_names:
         positions = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
     return names, clusters, confidence, probabilities, positions
+
+
+def _bytes_of(names: Any) -> int:
+    """What names that are stored once each come to, one by one."""
+    lengths = np.array([len(name.as_buffer()) for name in names.dictionary], dtype=np.int64)
+    return int(lengths[names.indices.to_numpy(zero_copy_only=False)].sum()) if len(names) else 0
 
 
 def _probabilities(file: Any, rows: int, width: int) -> np.ndarray:
@@ -172,13 +186,12 @@ def _within(values: np.ndarray, low: float, high: float) -> bool:
     return not values.size or bool(values.min() >= low - 1e-3 and values.max() <= high + 1e-3)
 
 
-def write_thumbnails(path: Path, rows: np.ndarray, images: Iterator[np.ndarray]) -> None:
+def write_thumbnails(path: Path, pictures: Iterable[tuple[int, np.ndarray]]) -> None:
     """Write small pictures of some rows of the table, as JPEG bytes in a Parquet file.
 
     Args:
         path: The file to write.
-        rows: Which rows of the assignments the pictures are of, int64 [M].
-        images: Their pixels in the same order, uint8 [H, W, C] each.
+        pictures: A row of the assignments and the pixels of its image, uint8 [H, W, C], one after the other.
     """
     import io
 
@@ -186,12 +199,14 @@ def write_thumbnails(path: Path, rows: np.ndarray, images: Iterator[np.ndarray])
     import pyarrow.parquet as pq
     from PIL import Image
 
-    def encoded(image: np.ndarray) -> bytes:
+    rows: list[int] = []
+    encoded: list[bytes] = []
+    for row, image in pictures:
         buffer = io.BytesIO()
         Image.fromarray(image.squeeze()).save(buffer, "JPEG", quality=82)
-        return buffer.getvalue()
-
-    table = pa.table({"row": pa.array(rows, pa.int64()), "jpeg": pa.array([encoded(i) for i in images], pa.binary())})
+        rows.append(row)
+        encoded.append(buffer.getvalue())
+    table = pa.table({"row": pa.array(rows, pa.int64()), "jpeg": pa.array(encoded, pa.binary())})
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
 

@@ -18,6 +18,7 @@ directory that has it is complete; one with a recipe but without it is resumable
 
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,12 @@ class RunDirectory:
         if self.metrics_file.is_file():  # written last
             lost = self.model_file if not self.model_file.is_file() else self.assignments_file
             raise InputError(f"{lost} is missing: the run had finished; put the file back, or make the run again.")
+        place = shlex.quote(str(self.path))
         if self.is_started:
             raise InputError(
-                f"the run in {self.path} has not finished; continue it with `likewise cluster --resume -o {self.path}`."
+                f"the run in {self.path} has not finished; continue it with `likewise cluster --resume -o {place}`."
             )
-        raise InputError(
-            f"there is no run in {self.path}; make one with `likewise cluster IMAGES -k 10 -o {self.path}`."
-        )
+        raise InputError(f"there is no run in {self.path}; make one with `likewise cluster IMAGES -k 10 -o {place}`.")
 
     def require_new(self) -> None:
         """Make sure that a new run here would overwrite nothing.
@@ -132,7 +132,16 @@ class RunDirectory:
         Raises:
             InputError: If it cannot.
         """
-        require_writable(self.path / "recipe.toml")
+        require_writable(self.recipe_file, "choose another place for the run with -o")
+
+    def require_changeable(self) -> None:
+        """Make sure that scores and a report can be added to a finished run.
+
+        Raises:
+            InputError: If they cannot, or the run has not finished.
+        """
+        self.require_complete()
+        require_writable(self.metrics_file, "copy the run directory to a place of your own, and use it there")
 
     def assignments(self) -> Assignments:
         """The table of the clustering."""

@@ -1,28 +1,30 @@
 """Writing files so that a reader sees the old content or the new one, and never half of either."""
 
 import csv
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from likewise.errors import InputError
+from likewise.errors import InputError, RunError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def require_writable(path: Path, what: str = "the run") -> None:
+def require_writable(path: Path, instead: str) -> None:
     """Make sure that something can be written at a path, before hours of work are spent on what is to lie there.
 
     A file is made and removed in the nearest folder above that exists: what permissions say is not all that counts.
 
     Args:
         path: Need not exist, nor its folder.
-        what: Is to be written.
+        instead: What to do where it cannot, as a sentence without its capital and full stop.
 
     Raises:
         InputError: If it cannot.
@@ -32,9 +34,7 @@ def require_writable(path: Path, what: str = "the run") -> None:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise InputError(
-            f"{place} cannot be written to ({error.strerror}); choose another place for {what} with -o."
-        ) from error
+        raise InputError(f"{place} cannot be written to ({error.strerror}); {instead}.") from error
 
 
 @contextmanager
@@ -52,8 +52,9 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("r+b") as written:
+        with _full_disk_said(path):
+            yield temporary
+        with _full_disk_said(path), temporary.open("r+b") as written:
             os.fsync(written.fileno())
         # mkstemp makes files private; a result is as readable as any other file of its owner
         umask = os.umask(0)
@@ -62,6 +63,24 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+FULL = 2**20  # bytes that are left on a disk at most when it is called full
+
+
+@contextmanager
+def _full_disk_said(path: Path) -> Iterator[None]:
+    """What writers say of a full disk is their own each, and does not name the file."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if full or (not isinstance(error, InputError | RunError) and shutil.disk_usage(path.parent).free < FULL):
+            raise RunError(
+                f"{path} cannot be written: there is no room left for it. Make some; a run that has begun goes on with "
+                "--resume."
+            ) from error
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

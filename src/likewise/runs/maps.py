@@ -1,5 +1,6 @@
 """Two small maps of the same images: by what they are, and by what makes each of them that image."""
 
+import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,6 @@ class PartMaps:
                 if places.shape != (len(maps.rows), 2) or places.dtype.kind != "f" or not np.isfinite(places).all():
                     raise ValueError("every row must have a place")
         except (OSError, KeyError, ValueError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path} does not hold maps ({error}); make it again with `likewise analyze {path.parent}`."
-            ) from error
+            again = f"likewise analyze {shlex.quote(str(path.parent))}"
+            raise InputError(f"{path} does not hold maps ({error}); make it again with `{again}`.") from error
         return maps

@@ -309,7 +309,7 @@ def diverged(what: str, learning_rate: float) -> Diverged:
     lower = f"--set training.learning_rate={learning_rate / 5:.2g}"
     return Diverged(
         f"the training diverged: {what}. Lower the learning rate ({lower}), or compute in fp32 "
-        "(--set training.precision=fp32)."
+        "(--set training.precision=fp32), in a new run with another -o: this one would go on with the settings it has."
     )
 
 

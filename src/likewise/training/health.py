@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from likewise.methods.base import Signs
+from likewise.wording import percent, plural
 
 STUCK_SHARE = 0.02  # the assignments are "still at ln K" within this share of it
 FEW_STEPS = 100  # from scratch
@@ -86,7 +87,7 @@ def collapse(counts: Tensor, signs: Signs) -> str:
     entropy, largest = balance(counts)
     if largest <= max(0.5, 3 / len(counts)) and entropy >= 0.5:
         return ""
-    return f"{largest:.0%} of the images are in one of {len(counts)} clusters. {signs.collapsed}"
+    return f"{percent(largest)} of the images are in one of {len(counts)} clusters. {signs.collapsed}"
 
 
 def too_short(steps: int) -> str:
@@ -94,8 +95,8 @@ def too_short(steps: int) -> str:
     if steps >= FEW_STEPS:
         return ""
     return (
-        f"{steps} steps are few to learn from images, and groups may be of colours and brightness alone. "
-        "Train for longer (--minutes, --epochs), or use a backbone with weights."
+        f"{plural(steps, 'step is', 'steps are')} few to learn from images, and groups may be of colours and "
+        "brightness alone. Train for longer (--minutes, --epochs), or use a backbone with weights."
     )
 
 

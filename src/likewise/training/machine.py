@@ -18,6 +18,7 @@ from likewise.errors import unknown_name
 from likewise.models.fused_norm import fuse_norms
 from likewise.models.kernels import kernels, load_kernels
 from likewise.processor import processor_flags, processor_name
+from likewise.wording import plural
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -62,7 +63,7 @@ class Machine:
 
     def describe(self) -> str:
         """One line for the user."""
-        threads = f", {torch.get_num_threads()} threads" if self.device == "cpu" else ""
+        threads = f", {plural(torch.get_num_threads(), 'thread')}" if self.device == "cpu" else ""
         compiled = "torch.compile" if self.compile else "no compile"
         precision = "bf16 autocast" if self.bf16 else "fp32"
         return f"{self.device}{threads}, {precision}, channels_last, {compiled} ({self.reason})"

@@ -39,6 +39,7 @@ from likewise.training.health import collapse, too_short
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
 from likewise.views import Views
+from likewise.wording import plural
 from likewise.workflow.heads import renew_head
 from likewise.workflow.midway import Observe, as_tensor, later, watching
 from likewise.workflow.results import write_results, write_skipped
@@ -374,8 +375,6 @@ def _train(
 
     clusters = recipe.method.num_clusters
     outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided, watch, prepare)
-    say(
-        f"trained {outcome.steps:,} steps ({outcome.epochs:,} epochs) in {format_seconds(outcome.seconds)}, "
-        f"{outcome.images_per_second:,.0f} images/s"
-    )
+    length = f"{plural(outcome.steps, 'step')} ({plural(outcome.epochs, 'epoch')})"
+    say(f"trained {length} in {format_seconds(outcome.seconds)}, {outcome.images_per_second:,.0f} images/s")
     return outcome

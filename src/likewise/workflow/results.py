@@ -1,5 +1,6 @@
 """Writing what a training has made into the run directory."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,12 +103,16 @@ def _write_thumbnails(run: RunDirectory, store: ImageStore, rows: np.ndarray, ta
     others = np.random.default_rng(0).permutation(len(rows))
     chosen = np.unique(np.concatenate([shown, others[: max(MOST_THUMBNAILS - len(shown), 0)]]))
 
-    def pictures() -> Any:
-        for start in range(0, len(chosen), 64):
-            for image in store.read(rows[chosen[start : start + 64]]):
-                yield _reduced(image.permute(1, 2, 0).numpy())
+    places = {int(row): int(place) for place, row in zip(chosen, rows[chosen], strict=True)}
 
-    write_thumbnails(run.thumbnails_file, chosen, pictures())
+    def pictures() -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(chosen), 64):
+            # one that has vanished since is no reason to lose what was trained for hours
+            left, images = store.read_those_left(rows[chosen[start : start + 64]])
+            for row, image in zip(left.tolist(), images, strict=True):
+                yield places[row], _reduced(image.permute(1, 2, 0).numpy())
+
+    write_thumbnails(run.thumbnails_file, pictures())
 
 
 def _reduced(image: np.ndarray) -> np.ndarray:
