@@ -125,7 +125,7 @@ def test_train_goes_on_from_a_run(
     fewer = ["--set", "stage.settings.allow_fewer_clusters=true"]
     code, output, errors = run_here("train", "--from", start, *stage, *fewer, "-o", run, capsys=capsys)
     assert code == 0, errors
-    assert "self-labelling: 40 of 40 images (100%)" in errors
+    assert "self-labelling: 40 of 40 images (100 %)" in errors
     assert "40 images in 2 clusters" in output
     recipe = tomllib.loads((run / "recipe.toml").read_text())
     assert (recipe["stage"]["name"], recipe["model"]["start"]) == ("self-label", str(start))

@@ -10,6 +10,7 @@ from torch.nn import functional
 from likewise.assembly import method_config, title
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, open_source
+from likewise.errors import InputError
 from likewise.evaluation import cluster_scores, confusion, kmeans, per_class, pixels
 from likewise.labelling import classes_by_name, known_classes
 from likewise.progress import say

@@ -195,8 +195,8 @@ def test_distances_of_clusters_are_drawn_with_the_spread_on_the_diagonal(tmp_pat
     for words in (
         "Agreement with the model, ARI",
         "0.77",
-        "clusters 0 and 4: 9.25 apart",
-        "cluster 1: 2 from its mean, on average",
+        "clusters 0 and 4: 9.250 apart",
+        "cluster 1: 2.000 from its mean, on average",
         "Silhouette",
         "0.61",
     ):

@@ -14,6 +14,7 @@ from likewise.assembly import build_network
 from likewise.config import Recipe
 from likewise.evaluation import accuracy
 from likewise.recipe_book import make_recipe
+from likewise.report import write_report
 from likewise.runs import RunDirectory
 from likewise.training.fit import Outcome
 from likewise.training.machine import Machine
@@ -39,6 +40,11 @@ def test_the_head_is_a_new_one_and_the_backbone_the_trained_one(
     assert one.keys() == other.keys()
     for name in one:
         assert np.array_equal(one[name], other[name]) == (".backbone." in name), name
+
+
+def test_the_report_says_that_its_curves_are_of_the_head_before(renewed: RunDirectory) -> None:
+    assert renewed.metrics()["training"]["head_replaced"] is True
+    assert "of a new one, trained on the finished features" in write_report(renewed).read_text(encoding="utf-8")
 
 
 def test_its_clusters_are_those_of_the_run(renewed: RunDirectory, photos: Path) -> None:

@@ -151,6 +151,34 @@ def test_assigning_the_same_images_gives_the_same_clusters(run: RunDirectory, ph
     assert np.array_equal(again.clusters, run.assignments().clusters)
 
 
+def test_a_run_whose_images_have_moved_is_scored_by_their_names(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = RunDirectory(shutil.copytree(run.path, tmp_path / "run"))
+    recipe = Recipe.read(moved.recipe_file)
+    recipe.data.source = str(tmp_path / "elsewhere")
+    moved.recipe_file.write_text(recipe.to_toml())
+    evaluation = evaluate(moved, "folders")
+    assert [row["name"] for row in evaluation["rows"]] == ["CDC", "K-means on the same features"]
+    assert evaluation["rows"][0] == evaluate(run, "folders")["rows"][0]
+    assert evaluation["data"] == recipe.data.source
+    assert "the images of the run are not where they were" in capsys.readouterr().err
+    with pytest.raises(InputError, match="there is no file, folder or set"):
+        evaluate(moved, "source")
+
+
+def test_a_run_that_cannot_be_added_to_is_refused_before_the_work(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    for work in (evaluate, analyze):
+        with pytest.raises(InputError, match=r"Read-only file system\); copy the run directory to a place"):
+            work(run, "folders")
+
+
 def test_other_images_are_scored_as_split(run: RunDirectory, photos: Path) -> None:
     evaluation = evaluate(run, "folders", str(photos))
     assert evaluation["protocol"] == "split"

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from likewise.report.reading import items, number, table, text
-from likewise.wording import compact
 
 MOST_SIDE = 50
 _NUMBERED_SIDE = 12  # a larger map shows shades alone
@@ -69,7 +68,7 @@ def _geometry(title: str, entry: dict[str, Any]) -> Geometry:
     agreement = table(entry.get("agreement"))
     values = [(words, number(entry.get(name))) for name, words in _NUMBERS]
     values += [(words, number(agreement.get(name))) for name, words in _AGREEMENT]
-    return Geometry(title, [(words, compact(value)) for words, value in values if value is not None], _map(entry))
+    return Geometry(title, [(words, _digits(value)) for words, value in values if value is not None], _map(entry))
 
 
 def _map(entry: dict[str, Any]) -> DistanceMap | None:
@@ -92,17 +91,22 @@ def _map(entry: dict[str, Any]) -> DistanceMap | None:
 
 def _square(values: np.ndarray, names: list[str], i: int, j: int, side: float) -> Square:
     value = float(values[i, j])
-    hint = f"clusters {names[i]} and {names[j]}: {compact(value)} apart"
+    hint = f"clusters {names[i]} and {names[j]}: {_digits(value)} apart"
     if i == j:
-        hint = f"cluster {names[i]}: {compact(value)} from its mean, on average"
+        hint = f"cluster {names[i]}: {_digits(value)} from its mean, on average"
     return Square(
         x=round(_MARGIN + j * side, 2),
         y=round(_MARGIN + i * side, 2),
         shade=round(0.04 + 0.96 * value / (float(values.max()) or 1.0), 3),
         own=i == j,
-        said=f"{value:.3g}" if len(names) <= _NUMBERED_SIDE else "",
+        said=f"{value:#.3g}".rstrip(".") if len(names) <= _NUMBERED_SIDE else "",
         hint=hint,
     )
+
+
+def _digits(value: float) -> str:
+    """With as many digits for all, that they can be compared."""
+    return f"{value:#.4g}".rstrip(".")
 
 
 def _length(value: Any) -> float:

@@ -9,10 +9,11 @@ import tomli_w
 from likewise.progress import format_seconds
 from likewise.report.reading import flat, number, plain, table
 from likewise.runs import RunDirectory
-from likewise.wording import compact, heading
+from likewise.wording import compact, heading, percent
 
 _MOST_RECIPE = 20_000
 _MOST_ROWS = 80
+_SHARES = ("largest_share", "confident_90", "confident_99")
 _APART = ("evaluations", "analysis", "training", "clustering", "geometry", "machine", "warnings")
 
 
@@ -82,4 +83,6 @@ def _spoken(name: str, value: float | None) -> str:
         return ""
     if name.endswith("seconds"):
         return format_seconds(value) if 1 <= value < 1e9 else f"{value:.2g} s"
+    if name in _SHARES and 0 <= value <= 1:
+        return percent(value)
     return compact(value)

@@ -13,7 +13,7 @@ from likewise.report.geometry import geometries
 from likewise.report.palette import rules
 from likewise.report.parts import knowledge
 from likewise.report.pictures import Pictures
-from likewise.report.reading import optional, plain
+from likewise.report.reading import optional, plain, table
 from likewise.report.scatter import scatter, script_json
 from likewise.report.scores import evaluations
 from likewise.report.settings import parsed, read_recipe, settings
@@ -85,6 +85,7 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         "open_cards": OPEN_CARDS,
         "pictures_cut": pictures.is_exhausted,
         "map": points,
+        "head_replaced": table(metrics.get("training")).get("head_replaced") is True,
         "curves": optional(lambda: curves(run.log()), [], run.log_file.name, problems),
         "sizes": cluster_sizes(assignments) if len(assignments) else None,
         "geometries": geometries(metrics),

@@ -42,13 +42,23 @@ class Interrupted(RunError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training took and what was noticed in it."""
+    """What a training took and what was noticed in it.
+
+    Attributes:
+        steps: Optimiser updates.
+        epochs: Passes over the images, the last one counted in full.
+        seconds: Wall-clock time, without what comes before and after.
+        images_per_second: Images, not views.
+        warnings: Sentences for the user.
+        head_replaced: Whether its head was replaced by a new one on its features afterwards.
+    """
 
     steps: int
     epochs: int
     seconds: float
     images_per_second: float
     warnings: list[str]
+    head_replaced: bool = False
 
 
 LONGEST_LEG = 200  # steps

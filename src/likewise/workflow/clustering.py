@@ -176,7 +176,7 @@ def _renewed(
     if learned:
         warnings = [f"before the head was replaced, {warning}" for warning in warnings]
     seconds = outcome.seconds + time.monotonic() - start
-    return replace(outcome, seconds=seconds, warnings=warnings), learned
+    return replace(outcome, seconds=seconds, warnings=warnings, head_replaced=learned), learned
 
 
 def _ended(outcome: Outcome, embedded: Embedded, recipe: Recipe, trained: Method) -> Outcome:

@@ -71,6 +71,7 @@ def write_results(
             "images_per_second": round(outcome.images_per_second, 1),
             "peak_memory_mb": round(peak_memory_mb(machine.device)),
             "warnings": outcome.warnings,
+            "head_replaced": outcome.head_replaced,
         },
         **({"clusters": figures} if figures else {}),
         "machine": machine_facts(machine),
