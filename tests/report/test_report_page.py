@@ -253,3 +253,17 @@ def test_importing_it_is_light() -> None:
     heavy = "torch matplotlib jinja2 PIL pyarrow"
     code = f"import sys, likewise.report; sys.exit(' '.join(sys.modules.keys() & set('{heavy}'.split())) or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_recipe_reads_as_settings_are_given(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    settings = "\n[method.settings]\nassignment_temperature = 0.30000000000000004\n[views]\ncrop_scale = [0.2, 1.0]\n"
+    run.recipe_file.write_text(f"[training]\ncompile = false\noptimizer = '<b>'\n{settings}", encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8").replace("<wbr>", "")  # which allows a break, and no space
+    for name, said in (
+        ("settings.assignment_temperature", "0.30000000000000004"),
+        ("crop_scale", "[0.2, 1.0]"),
+        ("compile", "false"),
+        ("optimizer", "&lt;b&gt;"),
+    ):
+        assert f"<dt>{name}</dt><dd>{said}</dd>" in page

@@ -1,10 +1,9 @@
 """How a run was made: its recipe, the machine and what training took."""
 
+import json
 import tomllib
 from dataclasses import dataclass
 from typing import Any
-
-import tomli_w
 
 from likewise.progress import format_seconds
 from likewise.report.reading import flat, number, plain, table
@@ -62,9 +61,10 @@ def _written(source: dict[str, Any], inside: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += [] if inside else _written(value, f"{name}.")
         else:
-            said = value if isinstance(value, str) else tomli_w.dumps({"value": value}).removeprefix("value = ")
-            rows.append((plain(f"{inside}{name}", 80), plain(" ".join(said.split()), 300)))
-    return rows[:_MOST_ROWS]
+            # what JSON says of numbers, truth and lists, TOML says as well
+            said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            rows.append((plain(f"{inside}{name}", 80), plain(said, 300)))
+    return [(name, said) for name, said in rows if said][:_MOST_ROWS]
 
 
 def _said(source: dict[str, Any]) -> list[tuple[str, str]]:
