@@ -157,7 +157,9 @@ def _columns(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray,
 
 def _bytes_of(names: Any) -> int:
     """What names that are stored once each come to, one by one."""
-    lengths = np.array([len(name.as_buffer()) for name in names.dictionary], dtype=np.int64)
+    import pyarrow.compute as pc
+
+    lengths = pc.call_function("binary_length", [names.dictionary]).to_numpy(zero_copy_only=False).astype(np.int64)
     return int(lengths[names.indices.to_numpy(zero_copy_only=False)].sum()) if len(names) else 0
 
 
