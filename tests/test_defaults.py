@@ -36,24 +36,32 @@ def decided(side: int, **given: Any) -> Recipe:
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "backbone", "views"),
+    ("side", "size", "view_size", "views"),
     [
-        (8, 16, "resnet9", "simclr"),
-        (28, 28, "resnet9", "simclr"),
-        (31, 32, "resnet9", "simclr"),
-        (32, 32, "resnet9", "simclr"),
-        (64, 64, "resnet9", "simclr"),
-        (66, 64, "resnet9", "simclr"),
-        (68, 68, "resnet18", "simclr-blur"),
-        (96, 96, "resnet18", "simclr-blur"),
-        (500, 96, "resnet18", "simclr-blur"),
+        (8, 16, 0, "simclr"),
+        (28, 28, 0, "simclr"),
+        (31, 32, 0, "simclr"),
+        (32, 32, 0, "simclr"),
+        (64, 64, 0, "simclr"),
+        (66, 64, 0, "simclr"),
+        (68, 68, 64, "simclr-blur"),
+        (96, 96, 64, "simclr-blur"),
+        (500, 96, 64, "simclr-blur"),
     ],
 )
-def test_from_scratch(side: int, size: int, backbone: str, views: str) -> None:
+def test_from_scratch(side: int, size: int, view_size: int, views: str) -> None:
     recipe = decided(side)
-    assert (recipe.data.image_size, recipe.model.backbone) == (size, backbone)
+    assert (recipe.data.image_size, recipe.model.backbone) == (size, "resnet9")
     assert (recipe.model.weights, recipe.model.frozen) == ("none", False)
-    assert recipe.views == VIEWS[views][0]
+    assert recipe.views == VIEWS[views][0].model_copy(update={"size": view_size})
+
+
+def test_views_are_smaller_where_nobody_has_chosen_a_backbone_or_their_size() -> None:
+    assert decided(500, **{"data.image_size": 192}).views.size == 128
+    assert decided(500, **{"views.size": 96}).views.size == 96
+    assert decided(500, **{"model.backbone": "resnet18"}).views.size == 0
+    assert decided(500, **{"model.weights": "pretrained"}).model.backbone == "resnet18"
+    assert decided(500, **{"model.weights": "pretrained"}).views.size == 0
 
 
 def test_the_shorter_side_of_the_median_image_counts() -> None:

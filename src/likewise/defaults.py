@@ -15,6 +15,7 @@ from likewise.wording import plural
 LARGEST_SCRATCH_SIZE = 96  # px; from scratch, more pixels cost far more time than they bring clusters
 PRETRAINED_SIZE = 224  # px; what most published weights were trained at
 SMALL = 64  # px; up to here a network keeps the resolution for longer
+VIEW_SHARE = 2 / 3  # of the side of larger images, from scratch: smaller views buy more steps (docs/log.md)
 LARGEST_BATCH = 1024  # that is chosen unasked; larger ones may not fit into memory
 SCRATCH_MINUTES = 10.0
 FROZEN_STEPS = 500  # at least; more of them overfit small sets
@@ -67,8 +68,11 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.frozen = model.weights != "none"
     if data.image_size == 0:
         data.image_size = PRETRAINED_SIZE if model.weights != "none" else _scratch_size(source.typical_side())
+    view_size = None
     if model.backbone == "auto":
-        model.backbone = "resnet9" if data.image_size <= SMALL else "resnet18"
+        model.backbone = "resnet9" if model.weights == "none" or data.image_size <= SMALL else "resnet18"
+        if model.weights == "none" and not model.frozen and data.image_size > SMALL:
+            view_size = max(SMALL, 4 * round(VIEW_SHARE * data.image_size / 4))
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
     method = METHODS[recipe.method.name][0]
@@ -80,6 +84,8 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
     stage = STAGE_DEFAULTS.get(recipe.stage.name)
     name = stage.views if stage else _view_name(model.frozen, data.image_size)
+    if view_size is not None:
+        chosen.setdefault("size", view_size)
     recipe.views = VIEWS[name][0].model_copy(update=chosen)
     return recipe
 
