@@ -170,7 +170,7 @@ class TestPrepare:
 
     def test_it_says_what_it_starts_with(self, capsys):
         self._prepare([*self.sure, [0.5, 0.5, 0.0]])
-        assert "4 of 5 images (80%) in 3 of 3 clusters have a confidence above 0.99" in capsys.readouterr().err
+        assert "4 of 5 images (80 %) in 3 of 3 clusters have a confidence above 0.99" in capsys.readouterr().err
 
     def test_a_threshold_that_cannot_be_reached(self):
         bound = largest_confidence(3, 0.1)

@@ -61,13 +61,13 @@ def test_collapse(shares: list[float]) -> None:
 
 def test_collapse_is_said_in_words() -> None:
     (sentence,) = findings(window([6, *[0.4] * 9]), CHANCE, 0.5, CDC.signs).values()
-    assert sentence.startswith("the clusters are collapsing: 62% of the images are in one of 10 clusters. ")
+    assert sentence.startswith("the clusters are collapsing: 62 % of the images are in one of 10 clusters. ")
     assert "cluster_weight" in sentence
 
 
 def test_clusters_at_the_end_of_a_run() -> None:
     assert collapse(torch.tensor([30, 30, 40]), CDC.signs) == ""
-    assert collapse(torch.tensor([95, 5]), SimCLR.signs).startswith("95% of the images are in one of 2 clusters. ")
+    assert collapse(torch.tensor([95, 5]), SimCLR.signs).startswith("95 % of the images are in one of 2 clusters. ")
     assert "train longer" in collapse(torch.tensor([0, 100, 0]), SimCLR.signs)
 
 
