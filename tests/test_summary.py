@@ -35,7 +35,7 @@ def test_a_run(tmp_path: Path) -> None:
         f"      1        1  10.0%       0.75  {'#' * 4}",
         "      3        0   0.0%          -  ",
         "",
-        "mean confidence 0.75; 1 empty clusters",
+        "mean confidence 0.75; 1 empty cluster",
     ]
 
 

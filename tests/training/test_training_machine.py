@@ -12,6 +12,7 @@ import torch
 from likewise.errors import InputError
 from likewise.training import machine
 from likewise.training.machine import Machine, choose_machine, keep_freed_memory, machine_facts, peak_memory_mb
+from likewise.wording import plural
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_words() -> None:
         "cuda, bf16 autocast, channels_last, torch.compile (Some GPU)"
     )
     assert Machine("cpu", False, False, "no bf16 instructions").describe() == (
-        f"cpu, {torch.get_num_threads()} threads, fp32, channels_last, no compile (no bf16 instructions)"
+        f"cpu, {plural(torch.get_num_threads(), 'thread')}, fp32, channels_last, no compile (no bf16 instructions)"
     )
 
 

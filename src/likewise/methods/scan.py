@@ -34,6 +34,7 @@ class SCAN(WithClusterHead):
         Van Gansbeke et al., arXiv 2005.12320, Eq. 2; 20 neighbours are those of its experiments.
 
     Example:
+        >>> from torch import nn
         >>> method = SCAN(nn.Flatten(), num_features=3 * 8 * 8, num_clusters=4, config=SCANConfig())
         >>> out = method.training_step((torch.rand(16, 3, 8, 8), torch.rand(16, 3, 8, 8)))
         >>> out["loss"].backward()

@@ -22,6 +22,8 @@ class Supervised(WithClusterHead):
         config: It has no settings.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
         >>> method = Supervised(nn.Flatten(), num_features=3 * 8 * 8, num_clusters=4, config=MethodConfig())
         >>> out = method.training_step((torch.rand(16, 3, 8, 8), torch.arange(16) % 4))
         >>> out["loss"].backward()
