@@ -68,11 +68,9 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         model.frozen = model.weights != "none"
     if data.image_size == 0:
         data.image_size = PRETRAINED_SIZE if model.weights != "none" else _scratch_size(source.typical_side())
-    view_size = None
-    if model.backbone == "auto":
+    free = model.backbone == "auto"
+    if free:
         model.backbone = "resnet9" if model.weights == "none" or data.image_size <= SMALL else "resnet18"
-        if model.weights == "none" and not model.frozen and data.image_size > SMALL:
-            view_size = max(SMALL, 4 * round(VIEW_SHARE * data.image_size / 4))
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
     method = METHODS[recipe.method.name][0]
@@ -84,8 +82,8 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
     chosen = recipe.views.model_dump(include=recipe.views.model_fields_set)
     stage = STAGE_DEFAULTS.get(recipe.stage.name)
     name = stage.views if stage else _view_name(model.frozen, data.image_size)
-    if view_size is not None:
-        chosen.setdefault("size", view_size)
+    if free and model.weights == "none" and not model.frozen:
+        chosen.setdefault("size", _view_size(data.image_size))
     recipe.views = VIEWS[name][0].model_copy(update=chosen)
     return recipe
 
@@ -100,6 +98,11 @@ def first_weights(model: ModelConfig) -> str:
 def _scratch_size(side: int) -> int:
     """The images' own size in steps of 4 px, within what training from scratch can use."""
     return min(max(round(side / 4) * 4, 16), LARGEST_SCRATCH_SIZE)
+
+
+def _view_size(side: int) -> int:
+    """The size of views from scratch, in steps of 4 px; 0 for that of the images."""
+    return max(SMALL, 4 * round(VIEW_SHARE * side / 4)) if side > SMALL else 0
 
 
 def _view_name(frozen: bool, size: int) -> str:

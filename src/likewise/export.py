@@ -8,12 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from likewise.config import Recipe
-from likewise.data import ImageSource, open_source
+from likewise.data import ImageSource
 from likewise.data.decode import UnreadableImage, image_shape
 from likewise.errors import InputError, RunError
 from likewise.progress import say, track
 from likewise.runs import RunDirectory
 from likewise.wording import plural
+from likewise.workflow.reuse import own_source
 
 Mode = Literal["copy", "symlink", "hardlink"]
 
@@ -91,13 +92,7 @@ def _source_of(run: RunDirectory) -> ImageSource:
     spec = Recipe.read(run.recipe_file).data.source
     if not spec:
         raise InputError("this run was made from images in memory, which have no files; use --csv.")
-    try:
-        source = open_source(spec)
-    except InputError as error:
-        raise InputError(
-            f"the images of this run cannot be found: {error} Put them back, write their new place into "
-            f"{run.recipe_file}, as data.source, or use --csv."
-        ) from error
+    source = own_source(run, spec, "; or use --csv")
     if len(source) and source.locate(0) is None:
         raise InputError(f"the images of {spec} are not files of their own; use --csv.")
     return source

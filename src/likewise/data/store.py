@@ -120,13 +120,16 @@ class ImageStore:
         return self._stack([result for result in results if not isinstance(result, UnreadableImage)])
 
     def read_those_left(self, rows: Rows) -> tuple[Rows, torch.Tensor]:
-        """The same of those rows whose images can still be read; both are empty where there are none."""
+        """The same of those rows whose images can still be read, and which rows these are; the others are reported.
+
+        Raises:
+            RunError: If there are others and the store is strict.
+        """
         if self._pixels is not None:
             return rows, self.read(rows)
-        results = ordered_map(self._decode, rows.tolist(), self.workers, ahead=max(len(rows), 1))
-        found = [(row, result) for row, result in zip(rows.tolist(), results, strict=True)]
-        readable = [(row, result) for row, result in found if not isinstance(result, UnreadableImage)]
-        return np.array([row for row, _ in readable], dtype=np.int64), self._stack([image for _, image in readable])
+        results = list(ordered_map(self._decode, rows.tolist(), self.workers, ahead=max(len(rows), 1)))
+        readable, images = self._readable(rows, results)
+        return rows[readable], self._stack(images)
 
     def copy_to(self, device: str) -> None:
         """Hold a copy of all images on a device, where `training_batches` takes its batches from then on.

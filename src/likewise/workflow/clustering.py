@@ -43,6 +43,7 @@ from likewise.wording import plural
 from likewise.workflow.heads import renew_head
 from likewise.workflow.midway import Observe, as_tensor, later, watching
 from likewise.workflow.results import write_results, write_skipped
+from likewise.workflow.reuse import own_source
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,7 @@ def _say_what_follows(asked: dict[str, Any], recipe: Recipe) -> None:
 
 def _as_before(data: object, recipe: Recipe, run: RunDirectory) -> ImageSource:
     """The images that an interrupted run goes on with."""
-    try:
-        source = open_source(data)
-    except InputError as error:
-        raise InputError(
-            f"the images of this run cannot be found: {error} Put them back, or write their new place into "
-            f"{run.recipe_file}, as data.source."
-        ) from error
+    source = own_source(run, data)
     if recipe.data.digest != source.digest():
         raise InputError(
             f"the images are not those that this run started with, of which {recipe.data.num_images:,} could be read: "

@@ -4,7 +4,7 @@ import numpy as np
 
 from likewise.assembly import Network, image_store, load_network
 from likewise.config import Recipe
-from likewise.data import ImageStore, open_source
+from likewise.data import ImageSource, ImageStore, open_source
 from likewise.errors import InputError
 from likewise.inference import Embedded, decide_close_calls, embed
 from likewise.runs import Assignments, RunDirectory
@@ -48,6 +48,26 @@ def assign(
         decide_close_calls(network, store, machine, embedded)
     names = [store.names[row] for row in embedded.rows]
     return Assignments.from_probabilities(names, embedded.probabilities), store, embedded
+
+
+def own_source(run: RunDirectory, data: object, otherwise: str = "") -> ImageSource:
+    """The images of a run, from where they were.
+
+    Args:
+        run: Which may not have finished.
+        data: What its recipe says of them, or what they are in memory.
+        otherwise: What else could be done without them, as a part of a sentence.
+
+    Raises:
+        InputError: If they are not there.
+    """
+    try:
+        return open_source(data)
+    except InputError as error:
+        raise InputError(
+            f"the images of this run cannot be found: {error} Put them back, or write their new place into "
+            f"{run.recipe_file}, as data.source{otherwise}."
+        ) from error
 
 
 def reopen(recipe: Recipe, names: list[str]) -> tuple[ImageStore, np.ndarray] | None:
