@@ -110,6 +110,20 @@ def test_memory_limit_is_exact() -> None:
     assert not load_images(Counting(10), 8, memory_bytes=10 * 64 - 1, channels=1).in_memory
 
 
+def test_what_has_vanished_since_is_reported_and_the_others_are_read(tmp_path: Path) -> None:
+    for index in range(4):
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(tmp_path / f"{index}.png")
+    memory, stream = both(open_source(tmp_path))
+    (tmp_path / "2.png").unlink()
+    wanted = np.array([3, 2, 0])
+    for store, left in ((memory, [3, 2, 0]), (stream, [3, 0])):
+        rows, images = store.read_those_left(wanted)
+        assert rows.tolist() == images[:, 0, 0, 0].tolist() == left
+    assert [skipped.name for skipped in stream.skipped] == ["2.png"]
+    rows, images = stream.read_those_left(wanted[1:2])
+    assert (len(rows), len(images)) == (0, 0)
+
+
 def test_training_says_once_that_images_are_decoded_in_every_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     store = load_images(Counting(FEW + 1), 64, memory_bytes=0, channels=1)
     assert len(list(store.batches(50))) == 6
