@@ -95,6 +95,8 @@ SCAN_HEAD = Stage(
     ("method.name=scan",),
     ("training.optimizer=adamw", "training.learning_rate=1e-2", "training.weight_decay=1e-4"),
 )
+# at half of the rate, as in recipes/cifar10-cpu-neighbors.toml: the network has been trained before
+NEIGHBORS_STAGE = Stage(0.3, ("method.name=cdc", "training.neighbors=20"), rate=0.5)
 
 _ENTRIES = (
     Entry("kmeans-pixels", "K-means on pixels"),
@@ -134,12 +136,21 @@ _ENTRIES = (
     Entry(
         "cdc-neighbors",
         "CDC for .7 of the budget, then the same network with near images as positives",
-        (
-            Stage(0.7, ("method.name=cdc",)),
-            # at half of the rate, as in recipes/cifar10-cpu-neighbors.toml: the network has been trained before
-            Stage(0.3, ("method.name=cdc", "training.neighbors=20"), rate=0.5),
-        ),
+        (Stage(0.7, ("method.name=cdc",)), NEIGHBORS_STAGE),
         only="trained",
+    ),
+    Entry(
+        "simclr-neighbors",
+        "SimCLR for .7 of the budget, then CDC on the same network with near images as positives: what CDC is worth "
+        "before there are neighbours",
+        (Stage(0.7, ("method.name=simclr",)), NEIGHBORS_STAGE),
+        only="trained",
+    ),
+    Entry(
+        "cdc-no-neighbors",
+        "CDC with two views of one image, as in the paper",
+        (Stage(1.0, ("method.name=cdc", "training.neighbors=0")),),
+        only="frozen",
     ),
     Entry(SUPERVISED, "training with the labels: the upper bound", (Stage(1.0, ("method.name=supervised",)),)),
 )
@@ -174,15 +185,18 @@ _CDC_ABLATIONS = (
     _ablation(FULL, "CDC as it is", paper=(".830", ".888")),
     _ablation("no-equipartition", "targets are not balanced", "equipartition=false", paper=(".273", ".860")),
     _ablation("raw-logits", "z_c is not normalised", "unit_logits=false", paper=("diverged", "diverged")),
-    _ablation("warm-assignments", "t2 = 1", "assignment_temperature=1.0", paper=(".711", ".880")),
+    _ablation("t2-1", "t2 = 1, of the cluster probabilities", "assignment_temperature=1.0", paper=(".711", ".880")),
+    _ablation("t2-0.5", "t2 = .5", "assignment_temperature=0.5"),
     _ablation("no-infonce", "no contrastive loss", "contrastive_weight=0", paper=(".670", ".860")),
     _ablation("same-view-targets", "targets supervise their own view", "swap_targets=false"),
     _ablation("lambda-0.3", "lambda = .3, of the cluster loss", "cluster_weight=0.3"),
     _ablation("lambda-3", "lambda = 3", "cluster_weight=3"),
     _ablation("t1-0.1", "t1 = .1, of the contrastive loss", "temperature=0.1"),
+    _ablation("t1-0.2", "t1 = .2", "temperature=0.2"),
     _ablation("t1-1", "t1 = 1", "temperature=1.0"),
     _ablation("hard-assignments", "t2 = .1 and epsilon = .05", "assignment_temperature=0.1", "epsilon=0.05"),
     _ablation("epsilon-0.02", "epsilon = .02: targets nearly hard", "epsilon=0.02"),
+    _ablation("epsilon-0.3", "epsilon = .3: targets nearly equal", "epsilon=0.3"),
     _ablation("sinkhorn-1", "one iteration of Sinkhorn", "sinkhorn_iterations=1"),
     _ablation("sinkhorn-10", "ten iterations", "sinkhorn_iterations=10"),
     _training_ablation(NEW_HEADS, "the best of five new heads at the end, the default", "training.heads=5", "trained"),

@@ -73,7 +73,7 @@ def _statistics(values: list[float | None]) -> dict[str, float | None]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table; a row that failed says so."""
-    papers = {"published": "paper, ACC", "published_linear": "paper, linear"}
+    papers = {"published": "paper, CIFAR-10, ACC", "published_linear": "paper, linear"}
     papers = {name: words for name, words in papers.items() if any(row[name] for row in rows)}
     further = {
         "features_acc": "K-means, ACC",
@@ -136,8 +136,8 @@ def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], 
         notes.append("* K-means, silhouette and Davies-Bouldin are of the backbone's features")
     if any(row["published"] for row in rows):
         notes.append(
-            "* paper: what CDC's reports for CIFAR-10, with a ResNet-18 in the MoCo v2 frame, 1,200 epochs: what "
-            "a switch changes can be compared, figures cannot"
+            "* paper: what CDC's reports for CIFAR-10, with a ResNet-18 in the MoCo v2 frame, 1,200 epochs and t2 = .1: "
+            "what a switch changes can be compared, figures cannot"
         )
     failures = [
         f"* {row['name']}, seed {failure['seed']}, {failure['status']}: {' '.join(failure['error'].split())}"
