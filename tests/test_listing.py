@@ -2,7 +2,9 @@
 
 import pytest
 
+from likewise.errors import InputError
 from likewise.listing import entries
+from likewise.recipe_book import make_recipe
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,9 @@ from likewise.listing import entries
         ("data", {"folder", "array", "list", "fashion-mnist-5k", "cifar10"}),
         ("views", {"simclr", "simclr-blur", "gentle", "strong"}),
         ("recipes", {"fashion-mnist-demo", "cdc-cifar10"}),
+        ("settings", {"views.crop_scale", "method.settings.queue_size", "stage.settings.threshold", "training.seed"}),
+        ("comparisons", {"kmeans-pixels", "cdc", "simclr-neighbors"}),
+        ("ablations", {"full", "no-equipartition", "t2-1"}),
     ],
 )
 def test_entries(table: str, some: set[str]) -> None:
@@ -25,6 +30,20 @@ def test_entries(table: str, some: set[str]) -> None:
         assert name == name.strip() != ""
         assert about.strip()
         assert "\n" not in name + about
+
+
+def test_settings_are_those_that_a_recipe_takes() -> None:
+    for method, own in (("cdc", "epsilon"), ("center", "anchor_weight")):
+        listed = dict(entries("settings", method))
+        assert f"method.settings.{own}" in listed
+        assert all("None" not in about for about in listed.values())
+        # what --set is given by these names is taken
+        defaults = {name: about[1:].partition("]")[0] for name, about in listed.items()}
+        assert make_recipe(None, {}, [f"training.seed={defaults['training.seed']}"]).training.seed == 0
+        assert len(listed) > 50
+    assert "0.205 for 10 clusters from scratch" in dict(entries("settings"))["method.settings.assignment_temperature"]
+    with pytest.raises(InputError, match="unknown method"):
+        list(entries("settings", "nope"))
 
 
 def test_what_can_only_be_given_from_python_is_not_listed() -> None:

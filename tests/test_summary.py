@@ -9,6 +9,7 @@ import pytest
 from likewise.evaluation import cluster_summary
 from likewise.runs import Assignments, RunDirectory
 from likewise.summary import describe_analysis, describe_evaluation, describe_run
+from likewise.tracks import notice
 
 
 def new_run(path: Path, clusters: list[int], num_clusters: int, **metrics: Any) -> RunDirectory:
@@ -70,8 +71,9 @@ def test_warnings(tmp_path: Path) -> None:
     [
         ("none", []),
         ("self-supervised", []),
-        ("labels", ["the backbone was trained with labels: this is not an unsupervised result"]),
-        ("unknown", ["whether the backbone's weights saw labels is not known"]),
+        ("labels", ["The backbone was trained with labels: this is not an unsupervised result."]),
+        ("unknown", ["Whether the weights of the backbone were trained with labels is not known"]),
+        ("supervised", ["The labels of these images were trained with: this is an upper bound"]),
     ],
 )
 def test_weights_that_saw_labels_are_named(track: str, expected: list[str], tmp_path: Path) -> None:
@@ -79,8 +81,9 @@ def test_weights_that_saw_labels_are_named(track: str, expected: list[str], tmp_
         describe_run(new_run(tmp_path, [0, 1], 2, track=track)),
         describe_evaluation(evaluation(), {"track": track}),
     ):
-        lines = text.splitlines()
-        assert [line for line in lines if "label" in line] == expected
+        marked = [line for line in text.splitlines() if "label" in line]
+        assert len(marked) == len(expected)
+        assert all(line.startswith(f"note: {start}") for line, start in zip(marked, expected, strict=True))
 
 
 def test_files_that_could_not_be_read(tmp_path: Path) -> None:
@@ -102,10 +105,10 @@ def evaluation(classes: int = 2, clusters: int = 0) -> dict[str, Any]:
                 "class": "a very long name of a class, indeed" if index else 7,
                 "images": 1000 + index,
                 "cluster": index or None,
-                "recall": 0.5,
+                "recall": 0.5 + index / 200,
                 "precision": 0.25,
             }
-            for index in range(classes)
+            for index in reversed(range(classes))
         ],
     }
 
@@ -120,7 +123,7 @@ def test_an_evaluation() -> None:
         "",
         "class                     images  cluster  recall  precision",
         "7                          1,000     none    0.50       0.25",
-        "a very long name of a cl   1,001        1    0.50       0.25",
+        "a very long name of a cl   1,001        1    0.51       0.25",
     ]
 
 
@@ -132,7 +135,9 @@ def test_what_accuracy_means_with_other_numbers_of_clusters(clusters: int, left:
 
 
 def test_many_classes_are_cut() -> None:
-    assert len(describe_evaluation(evaluation(100), {}).splitlines()) == 7 + 40
+    lines = describe_evaluation(evaluation(100), {}).splitlines()
+    assert len(lines) == 7 + 40 + 1
+    assert lines[-1] == "... and 60 more, of higher recall"
 
 
 def analysis() -> dict[str, Any]:
@@ -144,7 +149,7 @@ def analysis() -> dict[str, Any]:
         "num_classes": 4,
         "chance": 0.25,
         "probes": [{"part": part, "knn": 0.9, "linear": 1.0} for part in ("backbone", "categorical", "instance")],
-        "class_leakage": 0.125,
+        "class_leakage": {"knn": 0.125, "linear": None},
         "similarity": {"categorical": rows, "instance": rows},
         "temperature": {"own": 0.1, "rows": [{"temperature": t, **shares} for t in (0.05, 0.1)]},
     }
@@ -160,7 +165,8 @@ def test_an_analysis() -> None:
         "instance part (z_n)           0.900   1.000",
         "the most frequent class       0.250   0.250",
         "",
-        "class left in z_n: 0.125 (0: none, 1: as much as in z_c)",
+        "class left in z_n             0.125       -",
+        "  beyond guessing: 0 is nothing, 1 as much as in z_c; - where z_c itself does not beat it",
         "",
         "similarity of pairs             z_c          paper            z_n          paper",
         "augmented            -0.500 (0.250)  0.872 (0.154) -0.500 (0.250)  0.720 (0.199)",
@@ -171,7 +177,7 @@ def test_an_analysis() -> None:
         "  0.05       0.900      50.0%   0.750       0.0%       -",
         "*  0.1       0.900      50.0%   0.750       0.0%       -",
         "* the run's own",
-        "the backbone was trained with labels: this is not an unsupervised result",
+        f"note: {notice('labels').sentence}",
     ]
 
 
@@ -191,5 +197,5 @@ def test_an_analysis_without_labels() -> None:
         "0.500",
         "(0.250)",
     ]
-    bare |= {"probes": [], "class_leakage": None, "chance": 0.5, "num_classes": 2}
-    assert "does not beat chance" in describe_analysis(bare, {})
+    bare |= {"probes": [], "class_leakage": {"knn": None, "linear": None}, "chance": 0.5, "num_classes": 2}
+    assert "class left in z_n                 -       -" in describe_analysis(bare, {})

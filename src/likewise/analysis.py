@@ -221,12 +221,13 @@ def _probes(material: Material) -> dict[str, Any]:
             knn = knn_accuracy(*sides)
         linear = linear_probe(*sides, material.recipe.training.seed, device=device)
         rows.append({"part": part, "knn": knn, "linear": linear})
-    knn = {row["part"]: row["knn"] for row in rows}
     chance = float(np.bincount(test.classes).max() / len(test.classes))
     probes = {"num_classes": len(np.unique(test.classes)), "chance": chance, "probes": rows}
     if not whole:
         return probes
-    return probes | {"class_leakage": class_leakage(knn["instance"], knn["categorical"], chance)}
+    _, categorical, instance = rows
+    leakage = {probe: class_leakage(instance[probe], categorical[probe], chance) for probe in ("knn", "linear")}
+    return probes | {"class_leakage": leakage}
 
 
 def _similarity(

@@ -13,8 +13,8 @@ from likewise.data import ImageSource, ImageStore, load_images
 from likewise.errors import InputError, unknown_name
 from likewise.methods import METHODS, STAGES, BestOf, Method, MethodConfig, Parts
 from likewise.models import Backbone, build_backbone
-from likewise.models.backbones import Track
 from likewise.runs.files import replacing
+from likewise.tracks import OF_FILES
 
 FROZEN, TRAINED = "frozen.", "method.encoder.backbone."  # how the names of a backbone's tensors begin
 
@@ -50,7 +50,7 @@ class Network(nn.Module):
     Args:
         method: What is trained.
         frozen: What is not.
-        track: Whether the backbone's weights saw labels, see `Backbone`.
+        track: Whether the backbone's weights saw labels.
     """
 
     def __init__(self, method: Method, frozen: Backbone | None, track: str) -> None:
@@ -91,10 +91,6 @@ def method_config(recipe: Recipe) -> MethodConfig:
     if recipe.method.name not in METHODS:
         raise unknown_name("method", recipe.method.name, METHODS)
     return _validated(METHODS[recipe.method.name][0].Config, recipe.method)
-
-
-TRACKS: dict[str, Track] = {"unknown": "unknown", "labels": "labels", "no labels": "self-supervised"}
-"""What the user says of a weights file, and what a run is marked with."""
 
 
 def title(recipe: Recipe) -> str:
@@ -152,7 +148,7 @@ def build_network(recipe: Recipe) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         stem, view_size = bool(model.small_stem), recipe.views.size
-        track = TRACKS[model.weights_saw]
+        track = OF_FILES[model.weights_saw]
         backbone = build_backbone(model.backbone, weights, data.channels, data.image_size, stem, view_size, track)
         trained = nn.Identity() if model.frozen else backbone
         method = _build_method(recipe, trained, backbone.num_features)

@@ -29,27 +29,34 @@ app = typer.Typer(
 
 app.add_typer(benchmark_app, name="benchmark")
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory that `likewise cluster` wrote.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Finished run directory.")]
 OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Run directory to write; must be new.")]
 MinutesOption = Annotated[
     float | None,
     typer.Option(
-        help="Train for about this long (default: 10 from scratch, 500 steps or more on a frozen backbone). What comes "
-        "before and after is not counted: reading, features, new heads, the map."
+        help="Train for about this long (default: what the recipe says, else 10 minutes from scratch, 3 for a stage, "
+        "500 steps or more on a frozen backbone). What comes before and after is not counted: reading, features, new "
+        "heads, the map."
     ),
 ]
-EpochsOption = Annotated[float | None, typer.Option(help="Train for this many passes instead.")]
+EpochsOption = Annotated[float | None, typer.Option(help="Or train for this many passes over the images.")]
 ClustersOption = Annotated[int | None, typer.Option("-k", "--clusters", help="How many groups to find.")]
-MethodOption = Annotated[str | None, typer.Option(help="See `likewise list methods`.")]
+MethodOption = Annotated[str | None, typer.Option(help="How to learn: see `likewise list methods`.")]
 ViewsOption = Annotated[
-    str | None, typer.Option(help="See `likewise list views` (default: by image size, frozen backbone or stage).")
+    str | None,
+    typer.Option(
+        help="How images are augmented: see `likewise list views` (default: those of the recipe or of the run that is "
+        "continued; else by image size, frozen backbone or stage)."
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any setting, e.g. method.settings.temperature=0.1"),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any setting of `likewise list settings`, e.g. training.learning_rate=0.1"
+    ),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in -o.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in -o.")]
 SETS_PATH = "A folder (any depth), a text file of paths, a .npy or .npz array, or a set of `likewise list data`."
 
 
@@ -70,6 +77,9 @@ class Table(StrEnum):
     data = "data"
     views = "views"
     recipes = "recipes"
+    settings = "settings"
+    comparisons = "comparisons"
+    ablations = "ablations"
 
 
 @app.callback(invoke_without_command=True)
@@ -87,8 +97,16 @@ def cluster(
     out: OutOption = None,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
-    backbone: Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")] = None,
-    weights: Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="The network: see `likewise list backbones`, or any model of timm.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="none, pretrained, or a .safetensors or .pth file. Weights stay as they are, and a head is trained on "
+            "them; --set model.frozen=false trains them further."
+        ),
+    ] = None,
     method: MethodOption = None,
     views: ViewsOption = None,
     recipe: Annotated[str | None, typer.Option(help="Start from a recipe: a name or a .toml file.")] = None,
@@ -117,8 +135,6 @@ def cluster(
         raise InputError(
             "which images? Give a folder, a list, an array file or a set: likewise cluster PATH -k 10 -o RUN."
         )
-    if clusters is None and recipe is None:
-        raise InputError("how many groups? Give -k, such as -k 10.")
     changes: dict[str, Any] = {
         "method.num_clusters": clusters,
         "method.name": method,
@@ -148,13 +164,15 @@ def train(
         str | None, typer.Option(metavar="PATH", help=f"Other images than the recipe's: {SETS_PATH}")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option("--from", metavar="RUN", help="Go on from this finished run, as its recipe says.")
+        Path | None, typer.Option("--from", metavar="RUN", help="Continue from this finished run, with its settings.")
     ] = None,
     frozen: Annotated[
         bool | None,
-        typer.Option(help="Go on with new heads on the run's features, or with all of it again.", show_default=False),
+        typer.Option(
+            help="Train only new heads on the features of that run; --no-frozen: its whole network.", show_default=False
+        ),
     ] = None,
-    stage: Annotated[str | None, typer.Option(help="How to go on: see `likewise list stages`.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A further stage of training: see `likewise list stages`.")] = None,
     method: MethodOption = None,
     clusters: ClustersOption = None,
     views: ViewsOption = None,
@@ -227,6 +245,8 @@ def _cluster(recipe: "Recipe", data: str, run: "RunDirectory", resume: bool = Fa
     from likewise.training.fit import interrupted
     from likewise.workflow import cluster
 
+    if "num_clusters" not in recipe.method.model_fields_set:
+        raise InputError("how many groups? Give -k, such as -k 10.")
     try:
         cluster(recipe, data, run, resume)
     except KeyboardInterrupt as stop:  # before or after the training, which says so itself
@@ -317,7 +337,7 @@ def embed(
     precision: Annotated[str, typer.Option(help="auto (as in training, close calls in fp32), bf16 or fp32.")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
 ) -> None:
-    """What a run sees in images, as arrays: features, cluster logits and instance part, for search or another tool.
+    """Write features, cluster logits and instance part of images as arrays, for search or another tool.
 
     Example: `likewise embed run new_photos -o new.npz`, then `numpy.load("new.npz")["features"]`
     """
@@ -417,11 +437,11 @@ def report(run: RunArgument) -> None:
 @app.command()
 def export(
     run: RunArgument,
-    to: Annotated[Path | None, typer.Option(help="New folder, to get a folder a cluster.")] = None,
+    to: Annotated[Path | None, typer.Option(help="New folder, with a subfolder for each cluster.")] = None,
     mode: Annotated[ExportMode, typer.Option(help="How the files get there.")] = ExportMode.copy,
-    csv: Annotated[Path | None, typer.Option(help="New file, to get a table with all probabilities.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="New CSV file, with all probabilities.")] = None,
 ) -> None:
-    """Carry on elsewhere: a folder of images a cluster, or a table. Nothing is overwritten.
+    """Take the groups elsewhere: one folder for each cluster, or a table. Nothing is overwritten.
 
     Example: `likewise export run --to sorted --mode symlink`
     """
@@ -442,15 +462,25 @@ def export(
 
 
 @app.command("list")
-def list_(table: Annotated[Table, typer.Argument(help="Which table.")]) -> None:
-    """List what there is to choose from.
+def list_(
+    table: Annotated[Table, typer.Argument(help="Which table.")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="Whose settings, or whose ablations (cdc or center).")
+    ] = "cdc",
+) -> None:
+    """List methods, recipes, settings and whatever else there is to choose from.
 
     Example: `likewise list backbones`
+
+    Every setting of a method, with its default: `likewise list settings center`. What is "open" there is decided by
+    your images; the `recipe.toml` of a run says what it was.
     """
     from likewise.listing import entries
 
-    for name, description in entries(table.value):
-        typer.echo(f"{name:24s} {description}")
+    rows = list(entries(table.value, method))
+    width = max(24, *(len(name) for name, _ in rows))
+    for name, description in rows:
+        typer.echo(f"{name:{width}s} {description}")
 
 
 @app.command()
@@ -460,7 +490,7 @@ def demo(
     minutes: Annotated[float, typer.Option(help="Train for about this long.")] = 2.85,
     seed: Annotated[int, typer.Option(help="Same seed, same machine: same result.")] = 0,
 ) -> None:
-    """Group 5,000 pictures of clothes that come along, and score the groups. Takes about four minutes.
+    """Group the 5,000 pictures of clothes that come with likewise, and score the groups. Takes about four minutes.
 
     Example: `likewise demo`
     """

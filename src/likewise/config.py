@@ -37,7 +37,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The network below the head."""
 
-    backbone: str = Field(default="auto", description="see `likewise list backbones`; auto: by image size")
+    backbone: str = Field(
+        default="auto", description="see `likewise list backbones`; auto: resnet9 from scratch, resnet18 with weights"
+    )
     weights: str = Field(default="auto", description="none, pretrained, or a file; auto: what the backbone is for")
     weights_saw: Literal["unknown", "labels", "no labels"] = Field(
         default="unknown", description="what a weights file was trained with, by your word; the run is marked by it"
@@ -97,8 +99,10 @@ class TrainingConfig(Section):
         "ended; the one with the lowest loss is kept. By default 5 for cdc and scan on a frozen backbone and for cdc "
         "in the in-batch frame, else 1",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of weights, order, views and K-means")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="auto: bf16 where the machine is faster with it"
+    )
     compile: bool | None = Field(default=None, description="torch.compile; by default on a GPU")
 
     @model_validator(mode="after")
@@ -111,7 +115,7 @@ class TrainingConfig(Section):
 class MethodChoice(Section):
     """The method, its number of clusters and its settings."""
 
-    name: str = "cdc"
+    name: str = Field(default="cdc", description="see `likewise list methods`")
     num_clusters: int = Field(default=10, le=1_000_000, description="K")
     settings: dict[str, Any] = Field(default_factory=dict, description="see the method's configuration")
 

@@ -70,7 +70,7 @@ def with_model(recipe: Recipe, source: ImageSource) -> Recipe:
         data.image_size = PRETRAINED_SIZE if model.weights != "none" else _scratch_size(source.typical_side())
     free = model.backbone == "auto"
     if free:
-        model.backbone = "resnet9" if model.weights == "none" or data.image_size <= SMALL else "resnet18"
+        model.backbone = "resnet9" if model.weights == "none" else "resnet18"
     if model.small_stem is None:
         model.small_stem = model.weights == "none" and data.image_size <= SMALL
     method = METHODS[recipe.method.name][0]

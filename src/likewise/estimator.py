@@ -133,7 +133,7 @@ class ImageClusterer(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def fit_predict(self, X: object, y: object = None, **kwargs: Any) -> np.ndarray:
         """Learn groups from images and return theirs, int64 [N]."""
-        return self.fit(X).labels_
+        return self.fit(X, **kwargs).labels_
 
     def predict(self, X: object) -> np.ndarray:
         """The cluster of each image, int64 [N]; -1, with a warning, where an image cannot be read."""

@@ -5,6 +5,7 @@ from typing import Any
 from likewise.evaluation import PUBLISHED
 from likewise.progress import format_seconds, printable_lines
 from likewise.runs import RunDirectory
+from likewise.tracks import notice
 from likewise.wording import plural
 
 BAR = 24  # characters
@@ -56,17 +57,12 @@ def _representation_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _track_lines(metrics: dict[str, Any]) -> list[str]:
-    if metrics.get("track") == "labels":
-        return ["the backbone was trained with labels: this is not an unsupervised result"]
-    if metrics.get("track") == "supervised":
-        return ["the labels of the images were trained with: this is an upper bound, and not a clustering"]
-    if metrics.get("track") == "unknown":
-        return ["whether the backbone's weights saw labels is not known"]
-    return []
+    said = notice(str(metrics.get("track"))).sentence
+    return [f"note: {said}"] if said else []
 
 
 def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """The scores of a run as a table, and its worst classes."""
+    """The scores of a run as a table, and the classes, worst first."""
     counts = f"{evaluation['num_images']:,} images, {evaluation['num_classes']:,} classes"
     lines = [
         f"{counts}, protocol {evaluation['protocol']}",
@@ -78,10 +74,13 @@ def describe_evaluation(evaluation: dict[str, Any], metrics: dict[str, Any]) -> 
         lines += [f"{row['name']:30s} {scores}"]
     lines += _matching_lines(evaluation["num_clusters"], evaluation["num_classes"])
     lines += ["", f"{'class':24s}  images  cluster  recall  precision"]
-    for entry in evaluation["per_class"][:MOST_CLUSTERS]:
+    classes = sorted(evaluation["per_class"], key=lambda entry: entry["recall"])
+    for entry in classes[:MOST_CLUSTERS]:
         cluster = "none" if entry["cluster"] is None else str(entry["cluster"])
         scores = f"{entry['recall']:7.2f} {entry['precision']:10.2f}"
         lines.append(f"{str(entry['class'])[:24]:24s} {entry['images']:7,d} {cluster:>8s} {scores}")
+    if len(classes) > MOST_CLUSTERS:
+        lines.append(f"... and {len(classes) - MOST_CLUSTERS:,} more, of higher recall")
     return printable_lines([*lines, *_track_lines(metrics)])
 
 
@@ -107,9 +106,12 @@ def describe_analysis(analysis: dict[str, Any], metrics: dict[str, Any]) -> str:
         lines += [f"{PARTS[row['part']]:28s} {row['knn']:6.3f} {row['linear']:7.3f}" for row in analysis["probes"]]
         lines += [f"{'the most frequent class':28s} {analysis['chance']:6.3f} {analysis['chance']:7.3f}"]
     if "class_leakage" in analysis:
-        leakage = analysis["class_leakage"]
-        said = f"{leakage:.3f} (0: none, 1: as much as in z_c)" if leakage is not None else "z_c does not beat chance"
-        lines += ["", f"class left in z_n: {said}"]
+        knn, linear = (
+            format(left, ".3f") if (left := analysis["class_leakage"][probe]) is not None else "-"
+            for probe in ("knn", "linear")
+        )
+        lines += ["", f"{'class left in z_n':28s} {knn:>6s} {linear:>7s}"]
+        lines += ["  beyond guessing: 0 is nothing, 1 as much as in z_c; - where z_c itself does not beat it"]
     if "similarity" in analysis:
         lines += ["", f"{'similarity of pairs':20s} {'z_c':>14s} {'paper':>14s} {'z_n':>14s} {'paper':>14s}"]
         lines += _similarity_lines(analysis["similarity"], metrics.get("method") == "CDC")

@@ -13,9 +13,8 @@ from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
 from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
 from likewise.benchmark.job import STOPPED, Job, stage_recipe
-from likewise.benchmark.setup import Setup, decided
+from likewise.benchmark.setup import Setup
 from likewise.benchmark.snapshots import Snapshots
-from likewise.data import open_source
 from likewise.errors import InputError, RunError
 from likewise.training.callbacks import Diverged
 

@@ -102,6 +102,6 @@ def test_further_figures_have_columns_where_there_are_any():
 
 def test_both_of_the_papers_figures_stand_beside_ours():
     rows = summarise([ABLATIONS["cdc"]["full"]], [], 1)
-    assert table(rows).splitlines()[0].endswith("| seeds | paper, ACC | paper, linear |")
+    assert table(rows).splitlines()[0].endswith("| seeds | paper, CIFAR-10, ACC | paper, linear |")
     assert table(rows).splitlines()[2].endswith("| .830 | .888 |")
     assert "CIFAR-10, with a ResNet-18 in the MoCo v2 frame" in document("T", {}, rows, False)

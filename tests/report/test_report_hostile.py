@@ -82,7 +82,7 @@ def test_json_between_script_tags_cannot_end_them() -> None:
 
 
 METRICS: list[dict[str, Any]] = [
-    {"evaluations": "none", "training": [1, 2], "clustering": None, "machine": HOSTILE, "label_pretrained": HOSTILE},
+    {"evaluations": "none", "training": [1, 2], "clustering": None, "machine": HOSTILE, "track": HOSTILE},
     {"training": {"seconds": HOSTILE, "warnings": HOSTILE}, "machine": {HOSTILE: HOSTILE}, HOSTILE: HOSTILE},
     {"training": {"seconds": -1e300, "warnings": [HOSTILE, None, 3, ["x"]]}, "finished": HOSTILE, "data": HOSTILE},
     {"training": {"seconds": 10**400}, "clustering": {"sizes": {}, "num_empty": [[]], "deep": {"er": {"est": {}}}}},
@@ -125,7 +125,7 @@ METRICS: list[dict[str, Any]] = [
             "protocol": HOSTILE,
             "num_images": HOSTILE,
             "chance": 1e300,
-            "class_leakage": -7,
+            "class_leakage": {"knn": -7, "linear": HOSTILE},
             "probes": [{"part": HOSTILE, "knn": 1e308}, {"part": [], "linear": -1}, 3],
             "similarity": {
                 "categorical": [

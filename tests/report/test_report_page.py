@@ -39,7 +39,7 @@ ANALYSIS = {
         {"part": "categorical", "knn": 0.84, "linear": 0.85},
         {"part": "instance", "knn": 0.39, "linear": 0.4},
     ],
-    "class_leakage": 0.1,
+    "class_leakage": {"knn": 0.1, "linear": 1.25},
     "similarity": {
         part: [
             {"kind": kind, "pairs": 9, "mean": -0.25, "std": 0.125, "histogram": [0.0, 0.25, 0.75, 0.0]}
@@ -135,12 +135,24 @@ def test_a_map_without_pictures_says_so(tmp_path: Path) -> None:
 
 
 def test_what_is_not_unsupervised_is_marked(tmp_path: Path) -> None:
-    marked = page_of(make_run(tmp_path / "a", metrics={"label_pretrained": True}))
-    assert "The backbone was trained with labels (ImageNet): this is not an unsupervised result." in marked.text
-    unknown = page_of(make_run(tmp_path / "b", metrics={"label_pretrained": False, "track": "unknown"}))
-    assert "is not known" in unknown.text
-    assert "Labels were involved" not in unknown.text
-    assert "involved" not in page_of(make_run(tmp_path / "c", metrics={"label_pretrained": False})).text
+    def text(track: str) -> str:
+        return page_of(make_run(tmp_path / track, metrics={"track": track})).text
+
+    assert "The backbone was trained with labels: this is not an unsupervised result." in text("labels")
+    unknown = text("unknown")
+    assert "is not known" in unknown
+    assert "Labels were involved" not in unknown
+    assert "an upper bound for others" in text("supervised")
+    for track in ("none", "self-supervised", "nonsense"):
+        assert "involved" not in text(track)
+
+
+def test_scores_say_where_else_labels_were_used(tmp_path: Path) -> None:
+    scored = {"none": "nowhere else in this run", "labels": "beforehand", "supervised": "before that for training"}
+    for track, words in scored.items():
+        page = page_of(make_run(tmp_path / track, metrics={"track": track, "evaluations": [EVALUATION]}))
+        assert words in page.text
+        assert ("nowhere else" in page.text) == (track == "none")
 
 
 def test_warnings_of_the_training_are_said_first(tmp_path: Path) -> None:
@@ -164,7 +176,7 @@ def test_what_each_part_knows(tmp_path: Path) -> None:
     PartMaps(np.arange(90, 150), *places).write(run.maps_file)
     page = page_of(run)
     assert page.sections() == ["clusters", "map", "sizes", "training", "parts", "settings", "skipped"]
-    for words in ("Measured on 120 images", "Instance part z_n 39.0 40.0", "knows 10 % of what", "-0.250 (0.125)"):
+    for words in ("Measured on 120 images", "Instance part z_n 39.0 40.0", "knows 10 % by k-NN and 125 % by the linear probe", "-0.250 (0.125)"):
         assert words in page.text
     assert "0.872 (0.154)" in page.text, "the paper's figures stand beside ours"
     dots = [path["d"].count("M") for path in page.named("path") if "dots" in path.get("class", "")]

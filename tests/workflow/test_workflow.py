@@ -65,7 +65,7 @@ def test_the_run_directory_is_whole(run: RunDirectory) -> None:
     metrics = run.metrics()
     assert sum(metrics["clustering"]["sizes"]) == 240
     assert metrics["training"]["steps"] == 80
-    assert not metrics["label_pretrained"]
+    assert metrics["track"] == "none"
     recipe = Recipe.read(run.recipe_file)
     assert (recipe.model.backbone, recipe.data.image_size, recipe.data.num_images) == ("resnet9", 20, 240)
     assert recipe.data.digest.startswith("sha256:")

@@ -37,12 +37,14 @@ RecipeOption = Annotated[
 ]
 TestOption = Annotated[str | None, typer.Option(help="Score these images instead (protocol split).")]
 MinutesOption = Annotated[
-    float | None, typer.Option(help="Training of each method and seed (default: as the recipe, or 5).")
+    float | None, typer.Option(help="Training time of each method and seed (default: the recipe's, or 5).")
 ]
 EpochsOption = Annotated[float | None, typer.Option(help="A budget in passes over the images instead.")]
 SeedsOption = Annotated[int, typer.Option(help="How often each is trained, with the seeds 0, 1, ...")]
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for runs and results.")]
-BackboneOption = Annotated[str | None, typer.Option(help="See `likewise list backbones`, or any model of timm.")]
+BackboneOption = Annotated[
+    str | None, typer.Option(help="The network: see `likewise list backbones`, or any model of timm.")
+]
 WeightsOption = Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")]
 BatchOption = Annotated[int | None, typer.Option(help="Images in a training step.")]
 SetOption = Annotated[
@@ -64,8 +66,7 @@ def clustering(
     methods: Annotated[
         str,
         typer.Option(
-            help="Which, with commas: kmeans-pixels, spectral-pixels, simclr, simclr-heads, moco-v2, scan, scan-heads, "
-            "center, cdc, cdc-one-head, cdc-neighbors, supervised. Those that train without labels may end with "
+            help="Which, with commas: see `likewise list comparisons`. Those that train without labels may end with "
             "+self-label."
         ),
     ] = "kmeans-pixels,simclr,scan,cdc",
@@ -100,7 +101,9 @@ def ablation(
     labels: LabelsOption,
     clusters: ClustersOption = None,
     method: Annotated[str, typer.Option(help="Of which method: cdc or center.")] = "cdc",
-    switches: Annotated[str | None, typer.Option(help="Which, with commas (default: all).")] = None,
+    switches: Annotated[
+        str | None, typer.Option(help="Which, with commas: see `likewise list ablations` (default: all).")
+    ] = None,
     recipe: RecipeOption = None,
     test: TestOption = None,
     minutes: MinutesOption = None,
@@ -112,7 +115,7 @@ def ablation(
     batch_size: BatchOption = None,
     setting: SetOption = None,
 ) -> None:
-    """A method without one of its parts, or with another setting, at a time; CDC beside the figures of its paper.
+    """Remove or change one part of a method at a time; CDC beside the figures of its paper.
 
     Example: `likewise benchmark ablation --data photos --labels folders -k 10 --minutes 10 -o ablation`
 

@@ -38,7 +38,6 @@ def summarise(entries: Sequence[Entry], results: Sequence[dict[str, Any]], seeds
                 "about": "; ".join(filter(None, [entry.about, *_unique(helped), _refused(done)])),
                 "published": entry.published,
                 "published_linear": entry.published_linear,
-                "label_pretrained": any(result["track"] == "labels" for result in done),
                 "track": done[0]["track"] if done else "",
                 "num_done": len(done),
                 "num_seeds": seeds,
@@ -85,7 +84,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     head = ["", "ACC", "NMI", "ARI", *further.values(), *COSTS.values(), "seeds", *papers.values()]
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
-        name = f"{row['name']} (label-pretrained)" if row["label_pretrained"] else row["name"]
+        name = f"{row['name']} (label-pretrained)" if row["track"] == "labels" else row["name"]
         cells = [name, *_scores(row), *(_score(row[name]) for name in further), *_costs(row)]
         lines.append(_line([*cells, f"{row['num_done']} of {row['num_seeds']}", *(row[name] for name in papers)]))
     return "\n".join(lines)
@@ -136,7 +135,7 @@ def document(title: str, facts: dict[str, str], rows: Sequence[dict[str, Any]], 
         notes.append("* K-means, silhouette and Davies-Bouldin are of the backbone's features")
     if any(row["published"] for row in rows):
         notes.append(
-            "* paper: what CDC's reports for CIFAR-10, with a ResNet-18 in the MoCo v2 frame, 1,200 epochs and t2 = .1: "
+            "* paper: what CDC's reports for CIFAR-10, with a ResNet-18 in the MoCo v2 frame, 1,200 epochs, t2 = .1: "
             "what a switch changes can be compared, figures cannot"
         )
     failures = [

@@ -13,6 +13,7 @@ from PIL import Image
 from likewise.data.arrays import ArraySource, tensor_to_array
 from likewise.data.source import ImageSource
 from likewise.errors import RunError, unknown_name
+from likewise.folders import cache_folder
 
 BUILT_IN = "fashion-mnist-5k"
 _FASHION_CLASSES = [
@@ -149,7 +150,7 @@ def _superclasses(load: Callable[[str], Parts]) -> Callable[[str], Parts]:
 
 def _downloads() -> Path:
     folder = os.environ.get("LIKEWISE_DATA")
-    return Path(folder).expanduser() if folder else Path.home() / ".cache" / "likewise"
+    return Path(folder).expanduser() if folder else cache_folder()
 
 
 def _pixels(data: Any) -> np.ndarray:

@@ -82,7 +82,7 @@ def class_leakage(instance: float, categorical: float, chance: float) -> float |
     """How much of what the categorical part knows of the class, the instance part knows too.
 
     The disentanglement of the two parts as one number: the accuracy of z_n above chance divided by that of z_c above
-    chance, cut to 0..1. It is only as good as the probe that made the accuracies: what k-NN does not find in z_n, a
+    chance. It is only as good as the probe that made the accuracies: what k-NN does not find in z_n, a
     deeper network might. It says nothing of the other direction (what z_c knows of the instance), and where z_c hardly
     beats chance it is a ratio of two small numbers.
 
@@ -92,8 +92,8 @@ def class_leakage(instance: float, categorical: float, chance: float) -> float |
         chance: What guessing the most frequent class reaches.
 
     Returns:
-        0 where z_n knows nothing of the class, 1 where it knows as much as z_c or more; None where z_c itself does not
-        beat chance.
+        0 where z_n knows nothing of the class, 1 where it knows as much as z_c, and above that where it knows more;
+        None where z_c itself does not beat chance.
 
     Example:
         >>> round(class_leakage(instance=0.2, categorical=0.9, chance=0.1), 3)
@@ -101,7 +101,7 @@ def class_leakage(instance: float, categorical: float, chance: float) -> float |
     """
     if categorical <= chance:
         return None
-    return min(1.0, max(0.0, instance - chance) / (categorical - chance))
+    return max(0.0, instance - chance) / (categorical - chance)
 
 
 def _labelled(features: Any, labels: Any, what: str) -> tuple[NDArray[np.float32], NDArray[np.generic]]:

@@ -165,5 +165,5 @@ def _check_space(folder: Path, needed: int) -> None:
     if needed > (free := shutil.disk_usage(folder).free):
         raise RunError(
             f"the features need {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Choose another "
-            "place with the environment variable LIKEWISE_CACHE, or fewer views, such as --set model.cached_views=1."
+            "place with the environment variable LIKEWISE_CACHE, or fewer views, such as --set model.cached_views=2."
         )

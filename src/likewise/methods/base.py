@@ -166,9 +166,6 @@ class Method(nn.Module, ABC):
     def after_step(self, progress: float = 0.0) -> None:
         """What follows an optimiser step, such as a queue or a momentum encoder that moves on; once after each.
 
-        It may use what `training_step` left in attributes, but leaves it there: on a GPU, later steps are replays of a
-        recorded one, which fill the same tensors and set no attribute (see `likewise.replay`).
-
         Args:
             progress: Share of the training that is done, in 0..1.
         """

@@ -158,9 +158,11 @@ class SelfLabel(Method):
         if clusters < len(surest) and not self.config.allow_fewer_clusters:
             raise TooFewSure(self._fewer_clusters(surest))
         share = percent(confident / len(confidences))
+        ceiling = self.method.largest_confidence
+        why = "" if ceiling > USUAL_THRESHOLD else f"; none can be surer than {ceiling:.3g} at this temperature"
         say(
             f"self-labelling: {confident:,} of {len(confidences):,} images ({share}) in "
-            f"{clusters:,} of {len(surest):,} clusters have a confidence above {threshold:g}"
+            f"{clusters:,} of {len(surest):,} clusters have a confidence above {threshold:g}{why}"
         )
 
     def _none_is_sure(self, surest: Float[Tensor, " K"]) -> str:

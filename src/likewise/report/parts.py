@@ -88,7 +88,7 @@ def knowledge(metrics: dict[str, Any], maps: PartMaps | None, assignments: Assig
         images="" if images is None else plural(round(images), "image"),
         protocol=_PROTOCOLS.get(text(analysis.get("protocol"), 40), "") if probes else "",
         probes=probes,
-        leakage=_leakage(analysis) if probes and "class_leakage" in analysis else "",
+        leakage=_leakage(table(analysis.get("class_leakage"))) if probes and "class_leakage" in analysis else "",
         similarities=similarities,
         temperature=temperature,
         curves=curves,
@@ -115,14 +115,17 @@ def _share(row: dict[str, Any], name: str) -> str:
     return "-" if value is None else score(min(max(value, 0.0), 1.0))
 
 
-def _leakage(analysis: dict[str, Any]) -> str:
-    leakage = number(analysis.get("class_leakage"))
-    if leakage is None:
+def _leakage(leakage: dict[str, Any]) -> str:
+    shares = [
+        f"{percent(share)} by {words}"
+        for probe, words in (("knn", "k-NN"), ("linear", "the linear probe"))
+        if (share := number(leakage.get(probe))) is not None and share >= 0
+    ]
+    if not shares:
         return "The categorical part does not beat guessing, so there is nothing to compare the instance part with."
-    share = percent(min(max(leakage, 0.0), 1.0))
     return (
-        f"By k-NN, the instance part knows {share} of what the categorical part knows of the class beyond guessing. "
-        "A part that is only about the instance would know 0 %; another probe may find more."
+        "Of what the categorical part knows of the class beyond guessing, the instance part knows "
+        f"{' and '.join(shares)}. A part that is only about the instance would know 0 %; another probe may find more."
     )
 
 

@@ -76,22 +76,6 @@ def text(value: Any, limit: int = 300) -> str:
     return str(value) if isinstance(value, int) else f"{finite:.5g}"
 
 
-def first_text(source: dict[str, Any], *paths: str) -> str:
-    """The first of some dotted paths that leads to a text in `source`.
-
-    Example:
-        >>> first_text({"model": {"backbone": "resnet18"}}, "backbone", "model.backbone")
-        'resnet18'
-    """
-    for path in paths:
-        value: Any = source
-        for key in path.split("."):
-            value = table(value).get(key)
-        if isinstance(value, str) and value.strip():
-            return plain(value.strip())
-    return ""
-
-
 def flat(source: dict[str, Any], depth: int = 3) -> Iterator[tuple[str, str]]:
     """Dotted names and values of everything in `source` that words can say, nested tables included."""
     for key, value in source.items():

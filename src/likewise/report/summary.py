@@ -9,20 +9,12 @@ import numpy as np
 
 from likewise.progress import format_seconds
 from likewise.report.clusters import certain
-from likewise.report.reading import first_text, items, number, plain, table, text
+from likewise.report.reading import items, number, plain, table, text
 from likewise.report.sizes import SURE
 from likewise.runs import Assignments, RunDirectory
+from likewise.tracks import Notice, notice
 from likewise.wording import count, percent, plural
 
-_PRETRAINED = (
-    "The backbone was trained with labels (ImageNet): this is not an unsupervised result. "
-    "Compare it only with others that started from such a backbone."
-)
-_SUPERVISED = "The labels of these images were trained with: this is an upper bound for others, and not a clustering."
-_UNKNOWN = (
-    "Whether the weights of the backbone were trained with labels is not known; "
-    "if they were, this is not an unsupervised result."
-)
 _MOST_EMPTY = 30
 
 
@@ -33,8 +25,7 @@ class Summary:
     title: str
     sentence: str
     facts: list[tuple[str, str]]
-    label_pretrained: bool
-    notice: str
+    notice: Notice
     warnings: list[str] = field(default_factory=list)
     empty: str = ""
 
@@ -43,25 +34,16 @@ def summary(
     run: RunDirectory, assignments: Assignments, metrics: dict[str, Any], recipe: dict[str, Any], num_skipped: int
 ) -> Summary:
     """The head of the report on `run`."""
-    source = first_text(metrics, "data", "data.source", "data.path", "data.name") or first_text(
-        recipe, "data", "data.source", "data.path", "data.folder", "data.images", "data.name"
-    )
-    warnings = [*items(table(metrics.get("training")).get("warnings")), *items(metrics.get("warnings"))]
+    source = text(table(recipe.get("data")).get("source"))
+    warnings = items(table(metrics.get("training")).get("warnings"))
     return Summary(
         title=_short(source) or _short(str(run.path.name)) or "Image clusters",
         sentence=_sentence(assignments, num_skipped),
         facts=[(name, said) for name, said in _facts(run, assignments, metrics, recipe, source) if said],
-        label_pretrained=metrics.get("label_pretrained") is True,
-        notice=_notice(metrics),
+        notice=notice(text(metrics.get("track"), 40)),
         warnings=[said for warning in warnings[:20] if (said := text(warning, 600))],
         empty=_empty(assignments),
     )
-
-
-def _notice(metrics: dict[str, Any]) -> str:
-    if metrics.get("label_pretrained") is True:
-        return _PRETRAINED
-    return {"unknown": _UNKNOWN, "supervised": _SUPERVISED}.get(text(metrics.get("track"), 40), "")
 
 
 def _sentence(assignments: Assignments, num_skipped: int) -> str:
@@ -88,10 +70,8 @@ def _facts(
     training = table(metrics.get("training"))
     seconds = number(training.get("seconds"))
     sizes = np.bincount(assignments.clusters, minlength=assignments.num_clusters)
-    method = first_text(metrics, "method", "method.name") or first_text(recipe, "method", "method.name")
-    backbone = first_text(metrics, "backbone", "model.backbone") or first_text(
-        recipe, "backbone", "model", "model.backbone", "model.backbone.name", "model.name"
-    )
+    method = text(metrics.get("method"))
+    backbone = text(table(recipe.get("model")).get("backbone"))
     return [
         ("Images", count(len(assignments))),
         ("Clusters", count(assignments.num_clusters)),
@@ -106,9 +86,8 @@ def _facts(
 
 
 def _finished(run: RunDirectory, metrics: dict[str, Any]) -> str:
-    said = first_text(metrics, "finished", "finished_at", "created", "date")
     try:
-        when = datetime.fromisoformat(said)
+        when = datetime.fromisoformat(text(metrics.get("finished"), 40))
         return f"{when:%Y-%m-%d %H:%M}" + (" UTC" if when.utcoffset() == timedelta(0) else "")
     except ValueError:
         pass

@@ -20,7 +20,6 @@ from likewise.errors import InputError, RunError
 from likewise.methods import Method
 from likewise.progress import track
 from likewise.ranks import rank, share_buffers, world_size
-from likewise.replay import Replayed, wanted
 from likewise.training.batches import Batch, Batches
 from likewise.training.callbacks import (
     AtomicCheckpoints,
@@ -95,7 +94,6 @@ class MethodTraining(L.LightningModule):
     def __init__(self, method: Method, batches: Batches, plan: Plan, training: TrainingConfig) -> None:
         super().__init__()
         self.method, self.batches, self.plan, self.training_config = method, batches, plan, training
-        self._replayed = Replayed(self._learn)
 
     def train_dataloader(self) -> Leg:
         return Leg(self.batches, self.current_epoch)
@@ -109,28 +107,7 @@ class MethodTraining(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         views = self.batches.views(batch, self.global_step, self.method.views)
-        return self._replayed(*views) if self._replays else self.method.training_step(views)
-
-    @property
-    def _replays(self) -> bool:
-        return wanted() and self.device.type == "cuda"
-
-    def _learn(self, *views: Tensor) -> dict[str, Tensor]:
-        """A training step and its gradients, as they are recorded for a replay."""
-        for parameter in self.method.parameters():
-            parameter.grad = None
-        outputs = self.method.training_step(views)
-        with torch.autocast(self.device.type, enabled=False):
-            outputs["loss"].backward()
-        return outputs
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        if not self._replays:
-            super().backward(loss, *args, **kwargs)
-
-    def optimizer_zero_grad(self, *args: Any, **kwargs: Any) -> None:
-        if not self._replays:
-            super().optimizer_zero_grad(*args, **kwargs)
+        return self.method.training_step(views)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.method.after_step(self.plan.progress(self.global_step))

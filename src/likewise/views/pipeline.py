@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from likewise.replay import Replayed, wanted
 from likewise.views.color import constants, grey_matrix, jitter_matrix
 from likewise.views.config import ViewConfig
 from likewise.views.random import Draws, crop_boxes, draw_numbers, jitter_factors
@@ -29,7 +28,6 @@ class Views:
 
     def __init__(self, config: ViewConfig, size: int, dtype: torch.dtype = torch.float32) -> None:
         self.config, self.size, self.dtype = config, config.size or size, dtype
-        self._replayed = Replayed(self._made)
 
     @torch.no_grad()
     def __call__(self, images: UInt8[Tensor, "B C H W"], generator: torch.Generator) -> Float[Tensor, "B C size size"]:
@@ -45,12 +43,7 @@ class Views:
         config = self.config
         if config.operations:
             images = random_operations(images, generator, config.operations, config.magnitude)
-        numbers = draw_numbers(generator, len(images), images.device)
-        return (self._replayed if images.is_cuda and wanted() else self._made)(images, numbers)
-
-    def _made(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """Views as random numbers say."""
-        draws, config = Draws(numbers), self.config
+        draws = Draws(draw_numbers(generator, len(images), images.device))
         # the matrices are small and need float32; only the pixels are in the chosen precision
         with torch.autocast(images.device.type, enabled=False):
             views = self._recolor(self._reshape(images, draws), draws)

@@ -33,6 +33,7 @@ from likewise.ranks import connect, rank, wait, world_size
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
 from likewise.runs.lock import held
+from likewise.tracks import notice
 from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors
 from likewise.training.fit import Outcome, train
 from likewise.training.health import collapse, too_short
@@ -130,7 +131,8 @@ def _grouped(
         start_from(network, start.model_file, bool(recipe.stage.name), _heads_go_on(recipe, start, several))
     if labels is not None:
         network.track = "supervised"
-    _warn_of_labels(network.track)
+    if said := notice(network.track).sentence:
+        say(f"note: {said}")
     cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
     trained = build_trained(network, recipe)
     begun = resume and run.checkpoint_file.is_file()
@@ -269,15 +271,6 @@ def _network_words(recipe: Recipe) -> str:
     if recipe.model.start:
         how += f", from the run in {recipe.model.start}"
     return f"{title(recipe)} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
-
-
-def _warn_of_labels(track: str) -> None:
-    if track == "labels":
-        say("note: the backbone's weights were trained with labels; the result is not unsupervised, and is marked so")
-    elif track == "supervised":
-        say("note: this training sees the labels of the images; the result is an upper bound, and is marked so")
-    elif track == "unknown":
-        say("note: whether the backbone's weights saw labels is not known; the result is marked so")
 
 
 def _embedded(network: Network, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Embedded:

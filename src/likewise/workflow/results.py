@@ -57,7 +57,6 @@ def write_results(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": title(recipe),
         "track": track,
-        "label_pretrained": track == "labels",
         "clustering": cluster_summary(table.clusters, table.probabilities),
         "geometry": {
             "backbone": cluster_geometry(embedded.features, table.clusters),
