@@ -176,7 +176,12 @@ def test_what_each_part_knows(tmp_path: Path) -> None:
     PartMaps(np.arange(90, 150), *places).write(run.maps_file)
     page = page_of(run)
     assert page.sections() == ["clusters", "map", "sizes", "training", "parts", "settings", "skipped"]
-    for words in ("Measured on 120 images", "Instance part z_n 39.0 40.0", "knows 10 % by k-NN and 125 % by the linear probe", "-0.250 (0.125)"):
+    for words in (
+        "Measured on 120 images",
+        "Instance part z_n 39.0 40.0",
+        "knows 10 % by k-NN and 125 % by the linear probe",
+        "-0.250 (0.125)",
+    ):
         assert words in page.text
     assert "0.872 (0.154)" in page.text, "the paper's figures stand beside ours"
     dots = [path["d"].count("M") for path in page.named("path") if "dots" in path.get("class", "")]
