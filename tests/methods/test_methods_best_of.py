@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.methods import CDC, SCAN, BestOf, CDCConfig, Center, CenterConfig, Method, SCANConfig
-from likewise.methods.best_of import MOMENTUM
+from likewise.methods.best_of import NEWEST
 
 
 def _heads(count: int = 3, frame: str = "in-batch") -> list[Method]:
@@ -59,7 +59,8 @@ def test_the_head_with_the_lowest_loss_is_kept_and_shown() -> None:
             torch.testing.assert_close(out[name].detach(), value.detach())
         together.after_step()
         losses = torch.stack([one["loss"].detach() for one in expected])
-        averages = losses if seed == 0 else MOMENTUM * averages + (1 - MOMENTUM) * losses
+        weight = 9 / (10 + seed)
+        averages = losses if seed == 0 else (1 - weight) * averages + weight * losses
         torch.testing.assert_close(together.losses, averages)
     kept = int(averages.argmin())
     assert together.result() is heads[kept]
@@ -107,6 +108,32 @@ def test_a_head_that_breaks_takes_no_other_with_it() -> None:
         assert _step(together, optimizer, seed)["loss"].isfinite()
     assert together.result() is not heads[0]
     assert all(value.isfinite().all() for value in together.result().state_dict().values())
+
+
+def test_the_leading_head_may_break() -> None:
+    together = BestOf(_heads())
+    together.losses.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    leader = together.methods[0]
+    with torch.no_grad():
+        next(leader.parameters()).fill_(torch.nan)
+    for seed in range(2):
+        assert together.training_step(_views(seed))["loss"].isfinite()
+        together.after_step()
+        assert together.result() is not leader
+
+
+def test_what_heads_start_with_is_forgotten_and_the_end_is_an_average() -> None:
+    together = BestOf(_heads(2))
+    losses = [torch.tensor([9.0, 1.0]), *[torch.tensor([1.0, 1.1])] * 49]
+    for new in losses:
+        together._new_losses = new
+        together.after_step()
+    assert together.result() is together.methods[0]
+    together.steps.fill_(10**6)
+    before = together.losses.clone()
+    together._new_losses = before + 1
+    together.after_step()
+    torch.testing.assert_close(together.losses, before + NEWEST)
 
 
 def test_where_every_head_breaks_the_loss_says_so() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from likewise.config import Recipe
 from likewise.methods import CDC, METHODS, BestOf, CDCConfig, Center, Method, SelfLabel, SelfLabelConfig
+from likewise.models.synced_norm import synchronise_norms
 from likewise.ranks import agreed, gather, rank, world_size
 
 BATCH = 12
@@ -26,12 +27,19 @@ SMALL = {"hidden_dim": 16, "instance_dim": 8, "projection_dim": 8, "queue_size":
 def _cdc(frame: str, seed: int = 0, groups: int = 1) -> CDC:
     torch.manual_seed(seed)
     config = CDCConfig(frame=frame, hidden_dim=16, instance_dim=8, queue_size=30, norm_groups=groups)  # type: ignore[arg-type]
-    return CDC(nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.Tanh()), 12, 3, config)
+    return CDC(_backbone(), 12, 3, config)
+
+
+def _backbone() -> nn.Sequential:
+    maps = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+    return nn.Sequential(maps, nn.Flatten(), nn.Linear(24, 12), nn.BatchNorm1d(12), nn.Tanh())
 
 
 def _method(name: str) -> Method:
-    # in evaluation mode batch norm is the same for every cut of a batch, as synchronised batch norm is on GPUs
-    return _trainable(name).double().eval()
+    # groups have batch norms of their own, and those of one process are not those of two
+    method = _trainable(name).double().train(name != GROUPED)
+    synchronise_norms(method, "cpu")
+    return method
 
 
 def _trainable(name: str) -> Method:
@@ -46,7 +54,7 @@ def _trainable(name: str) -> Method:
     torch.manual_seed(0)
     build = METHODS[name.removesuffix(" alone")][0]
     settings = {setting: value for setting, value in SMALL.items() if setting in build.Config.model_fields}
-    method = build(nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.Tanh()), 12, 3, build.Config(**settings))
+    method = build(_backbone(), 12, 3, build.Config(**settings))
     if isinstance(method, Center):  # one centre is far from all images, and has been for long: it is moved in this step
         with torch.no_grad():
             method.encoder.centers[0] = 100.0

@@ -18,6 +18,7 @@ from likewise.data import load_images, open_source
 from likewise.errors import InputError
 from likewise.methods import CDC, CDCConfig, Center, CenterConfig, Method
 from likewise.models.resnet9 import ResNet9
+from likewise.models.synced_norm import synchronise_norms
 from likewise.training import fit
 from likewise.training.batches import ImageBatches
 from likewise.training.callbacks import CALIBRATION_STEPS, Budget, Diverged, EpochCheckpoint
@@ -106,6 +107,27 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(
     assert without_times[0] == without_times[1]
 
 
+def noisy_method() -> Method:
+    torch.manual_seed(0)
+    backbone = nn.Sequential(ResNet9(3, width=8), nn.Dropout(0.3))
+    return CDC(backbone, 64, CLUSTERS, CDCConfig(hidden_dim=32, instance_dim=16))
+
+
+def test_what_a_network_draws_by_itself_is_the_same_after_a_resume(images: np.ndarray, tmp_path: Path) -> None:
+    whole, half, resumed = (noisy_method() for _ in range(3))
+    outside = torch.random.get_rng_state()
+    run(whole, images, tmp_path / "whole", 4, MACHINES["fp32"])
+    assert torch.equal(torch.random.get_rng_state(), outside)  # the user's own numbers go on as they were
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 8)
+        with pytest.raises(Interrupted):
+            run(half, images, tmp_path / "half", 4, MACHINES["fp32"])
+    torch.manual_seed(99)
+    run(resumed, images, tmp_path / "half", 4, MACHINES["fp32"], resume=True)
+    for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
 def test_a_checkpoint_of_another_network_is_said(images: np.ndarray, tmp_path: Path) -> None:
     run(new_method("in-batch"), images, tmp_path, 1, MACHINES["fp32"])
     with pytest.raises(InputError, match="of another network than"):
@@ -167,7 +189,7 @@ def test_synchronised_norms_keep_their_activations() -> None:
     pixels = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         before = method.embed(pixels)
-        fit.synchronise_norms(method)
+        synchronise_norms(method, "cuda")
         torch.testing.assert_close(method.embed(pixels), before)
     norms = [module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert norms

@@ -29,6 +29,8 @@ def with_cuda(patch: pytest.MonkeyPatch, bf16: bool = True) -> None:
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     patch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    patch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    patch.setattr(machine, "find_spec", lambda name: name)
 
 
 def with_compiler(patch: pytest.MonkeyPatch, compiler: str = "g++") -> None:
@@ -104,6 +106,29 @@ def test_any_compiler_will_do(compiler: str, bare: pytest.MonkeyPatch) -> None:
     with_cuda(bare)
     with_compiler(bare, compiler)
     assert choose_machine().compile
+
+
+def test_a_gpu_that_triton_does_not_know_or_no_triton(bare: pytest.MonkeyPatch) -> None:
+    with_cuda(bare)
+    with_compiler(bare)
+    bare.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    assert not choose_machine().compile
+    bare.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    bare.setattr(machine, "find_spec", lambda name: None)
+    assert not choose_machine().compile
+
+
+def test_several_processes_on_a_mac_are_processors(bare: pytest.MonkeyPatch) -> None:
+    bare.setattr(torch.backends.mps, "is_available", lambda: True)
+    bare.setattr(machine, "world_size", lambda: 2)
+    assert choose_machine().device == "cpu"
+
+
+def test_in_full_a_gpu_rounds_no_product() -> None:
+    for bf16, rounds in ((True, True), (False, False)):
+        with Machine("cuda", bf16, compile=False, reason="Some GPU").in_full():
+            assert torch.backends.cudnn.allow_tf32 is rounds
+    assert torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -12,7 +12,7 @@ import torch
 from likewise._version import __version__
 from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore
-from likewise.errors import RunError
+from likewise.errors import InputError, RunError
 from likewise.folders import cache_folder
 from likewise.inference.embed import random_images
 from likewise.models import Backbone
@@ -50,15 +50,27 @@ def cached_features(backbone: Backbone, store: ImageStore, recipe: Recipe, machi
         store: The images.
         recipe: Names the views, how many of them, and the seed.
         machine: How to compute.
+
+    Returns:
+        The arrays, which stay on the disk.
+
+    Raises:
+        InputError: If other processes of the training do not see the files that the first has written.
+        RunError: If the disk has no room for them.
     """
     folder = cache_folder() / "features" / _key(backbone, store, recipe, machine)
-    if all((folder / f"{name}.npy").is_file() for name in CachedFeatures._fields):
+    files = [folder / f"{name}.npy" for name in CachedFeatures._fields]
+    if all(file.is_file() for file in files):
         say(f"using the features in {folder}")
     elif rank() == 0:
         _compute(backbone, store, recipe, machine, folder)
     wait()
-    arrays = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in CachedFeatures._fields)
-    return CachedFeatures(*arrays)
+    if not all(file.is_file() for file in files):
+        raise InputError(
+            f"the features that the first process has written are not in {folder} on this machine: choose a folder "
+            "that all machines share with the environment variable LIKEWISE_CACHE."
+        )
+    return CachedFeatures(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 
 
 def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine) -> str:

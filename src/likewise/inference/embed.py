@@ -64,7 +64,7 @@ def embed(
     filled = _Filled(len(store))
     with torch.inference_mode(), track(label, total=len(store)) as tracker:
         for rows, images in store.batches(batch_size):
-            with machine.autocast():
+            with machine.autocast(), machine.in_full():
                 parts = network.method.parts_of(backbone(plain_view(images.to(machine.device), machine.dtype)))
             filled.add(rows, parts.features, *_said(network.method, parts))
             tracker.advance(len(rows))

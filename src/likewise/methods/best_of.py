@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from likewise.methods.base import Method, Parts, Signs, View
 
-MOMENTUM = 0.98  # of the average of the losses that the heads are compared by: about the last fifty steps
+NEWEST = 0.02  # least weight of the newest loss in the average that heads are compared by: about the last fifty steps
 
 
 class BestOf(Method):
@@ -36,11 +36,13 @@ class BestOf(Method):
     """
 
     losses: Tensor
+    steps: Tensor
 
     def __init__(self, methods: Sequence[Method]) -> None:
         super().__init__()
         self.methods = nn.ModuleList(methods)
         self.register_buffer("losses", torch.full((len(methods),), torch.nan))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self._new_losses: Tensor | None = None
 
     def _all(self) -> list[Method]:
@@ -99,11 +101,16 @@ class BestOf(Method):
             method.after_step(progress)
         if self._new_losses is not None:
             known = torch.where(self.losses.isnan(), self._new_losses, self.losses)
-            self.losses.copy_(known.lerp(self._new_losses, 1 - MOMENTUM))
+            # of few steps the last ninth: what heads start with would else decide
+            self.losses.copy_(known.lerp(self._new_losses, (9 / (10 + self.steps)).clamp(min=NEWEST)))
+            self.steps += 1
 
-    def _best(self, otherwise: Tensor | None = None) -> Tensor:
-        """The place of the head with the lowest average loss, or before there is one, with the lowest of others."""
-        known = self.losses if otherwise is None else torch.where(self.losses.isnan(), otherwise, self.losses)
+    def _best(self, new: Tensor | None = None) -> Tensor:
+        """The place of the head with the lowest average loss; before there is one, and of those that are numbers, by
+        the losses of the step."""
+        known = self.losses
+        if new is not None:
+            known = torch.where(known.isnan(), new, known).masked_fill(~new.isfinite(), torch.inf)
         return known.nan_to_num(nan=torch.inf).argmin()
 
     def result(self) -> Method:

@@ -255,7 +255,7 @@ class Center(Method):
     def figures(self) -> dict[str, Any]:
         """The sizes of the clusters that the centres started from, how far each is from the nearest other one, and how
         often one was moved."""
-        centers = self.encoder.centers.detach().double()
+        centers = self.encoder.centers.detach().cpu().double()  # an Apple GPU has no float64
         distances = torch.cdist(centers, centers).fill_diagonal_(math.inf).amin(dim=1)
         started = {"start_sizes": self.start_sizes.tolist()} if self.start_sizes.any() else {}
         moved = {"reseeded": int(self.reseeded)} if self.config.reseed else {}

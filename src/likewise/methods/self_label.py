@@ -130,6 +130,7 @@ class SelfLabel(Method):
         # the average is short at first and grows with the run: 1,000 steps of memory would outlast a short one
         momentum = ((1 + steps) / (10 + steps)).clamp(max=self.config.ema)
         self.teacher.update(self.method, momentum, buffers=True)
+        self.teacher.eval()  # drops what some networks keep of their weights between passes
         steps += 1
 
     @torch.no_grad()

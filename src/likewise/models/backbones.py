@@ -205,7 +205,8 @@ def check_backbone(name: str, weights: str) -> None:
 def _tried(backbone: Backbone, name: str, channels: int, size: int) -> Backbone:
     """The backbone after one pass, which tells what timm's tables do not: whether the size suits it, and F."""
     try:
-        with torch.inference_mode():
+        # not in inference mode: some networks keep a table of their first pass, which could not be trained through
+        with torch.no_grad():
             features = backbone.eval()(torch.zeros(2, channels, size, size))
     except Exception as error:
         raise InputError(

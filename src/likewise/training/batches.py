@@ -47,6 +47,15 @@ def generator_of(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
+def seed_noise(seed: int, step: int) -> None:
+    """Let what a network draws by itself in a step, such as dropout, be the same in every run and after a resume.
+
+    It comes from torch's global generator, which has no other user in a training.
+    """
+    state = np.random.SeedSequence([seed, step], spawn_key=(rank(),)).generate_state(1, np.uint64)[0]
+    torch.manual_seed(int(state >> np.uint64(1)))
+
+
 class Neighbors(NamedTuple):
     """Positives that are other images: one of the nearest ones of each image stands in for it in its second view.
 

@@ -18,9 +18,10 @@ from torch import Tensor
 from likewise.config import TrainingConfig
 from likewise.errors import InputError, RunError
 from likewise.methods import Method
+from likewise.models.synced_norm import synchronise_norms
 from likewise.progress import track
-from likewise.ranks import rank, share_buffers, world_size
-from likewise.training.batches import Batch, Batches
+from likewise.ranks import agreed, rank, share_buffers, world_size
+from likewise.training.batches import Batch, Batches, seed_noise
 from likewise.training.callbacks import (
     AtomicCheckpoints,
     Budget,
@@ -107,6 +108,7 @@ class MethodTraining(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         views = self.batches.views(batch, self.global_step, self.method.views)
+        seed_noise(self.training_config.seed, self.global_step)
         return self.method.training_step(views)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -147,19 +149,19 @@ def train(
 
     Raises:
         Diverged: If the loss is no longer a number.
-        InputError: If the checkpoint is of another network.
+        InputError: If the checkpoint is of another network, or not all processes see it.
         Interrupted: If the user stopped it.
     """
     plan = Plan.of(training)
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    if world_size() > 1 and machine.device == "cuda":  # torch has it for GPUs only
-        synchronise_norms(method)
+    if world_size() > 1:
+        synchronise_norms(method, machine.device)
     module = MethodTraining(method, batches, plan, training)
     adapt(method, machine)
     curves = Curves(folder / "log.csv", plan, num_clusters, batches.steps_per_epoch)
     chance = method.chance_loss(batches.batch_size)
     health = Health(plan, num_clusters, chance, method.signs, training.learning_rate)
-    start = checkpoint if resume and checkpoint.is_file() else None
+    start = _checkpoint(checkpoint) if resume else None
     with track("training", total=plan.total_steps, unit="steps") as tracker:
         share, slowdown = method.prepares_at or 0.0, method.slowdown
         cost = share + (1 - share) * slowdown if share else 1.0
@@ -172,22 +174,22 @@ def train(
         if share and prepare is not None:
             callbacks.append(Preparation(plan, curves, share, prepare))
         trainer = _trainer(machine, folder, callbacks)
-        _fit(trainer, module, start, folder)
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if machine.device == "cuda" else []):
+            _fit(trainer, module, start, folder)
     seconds, steps = curves.seconds(), trainer.global_step
     rate = steps * batches.batch_size / seconds
     return Outcome(steps, -(-steps // batches.steps_per_epoch), seconds, rate, list(health.warnings.values()))
 
 
-def synchronise_norms(method: Method) -> None:
-    """Let the batch norms of a method see the images of all processes, in place.
-
-    Not by Lightning's `sync_batchnorm`: torch's conversion, which that uses, takes the activation away from timm's
-    norms that have one, and the network that is trained is then another one.
-    """
-    from timm.layers.norm_act import convert_sync_batchnorm
-
-    for name, child in method.named_children():
-        setattr(method, name, convert_sync_batchnorm(child))
+def _checkpoint(file: Path) -> Path | None:
+    """The checkpoint to go on from, the same on all processes; None where the first has none."""
+    there = file.is_file()
+    if there == bool(agreed([there])[0]):
+        return file if there else None
+    raise InputError(
+        f"the processes of this training do not see the same {file}: the run directory must be on a disk that all "
+        "machines share."
+    )
 
 
 def _quieten_lightning() -> None:

@@ -6,7 +6,9 @@ import platform
 import shutil
 import sys
 import sysconfig
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ from likewise.errors import unknown_name
 from likewise.models.fused_norm import fuse_norms
 from likewise.models.kernels import kernels, load_kernels
 from likewise.processor import processor_flags, processor_name
+from likewise.ranks import world_size
 from likewise.wording import plural
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -53,6 +56,12 @@ class Machine:
         """A context in which the backbone runs at the chosen precision."""
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16)
 
+    def in_full(self) -> Any:
+        """A context in which float32 is that on a GPU as well, whose convolutions round to 10 bits by default."""
+        if self.device != "cuda" or self.bf16:
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
     def has_room_for(self, size: int) -> bool:
         """Whether there is a GPU with so much memory to spare: a quarter of what is free, as a training needs the rest.
 
@@ -82,11 +91,13 @@ def choose_machine(precision: str = "auto", compile: bool | None = None) -> Mach
     """
     if precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    # several processes on a Mac are processors: it has one GPU, and gloo does not know its memory
+    apple = torch.backends.mps.is_available() and world_size() == 1
+    device = "cuda" if torch.cuda.is_available() else "mps" if apple else "cpu"
     fast, reason = _bf16_support(device)
     bf16 = fast if precision == "auto" else precision == "bf16"
     if compile is None:
-        compile = device == "cuda" and _has_compiler()
+        compile = device == "cuda" and _can_compile()
     return Machine(device, bf16, compile, reason if precision == "auto" else "precision as set")
 
 
@@ -105,10 +116,11 @@ def _bf16_support(device: str) -> tuple[bool, str]:
     return False, "no bf16 instructions" if flags else "bf16 instructions are not known of here"
 
 
-def _has_compiler() -> bool:
-    # the compiled code is a Python module: it needs Python's headers as well
+def _can_compile() -> bool:
+    """Whether torch.compile has what it needs: a compiler, Python's headers, Triton, and a GPU for it."""
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
-    return headers and any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
+    compiler = any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
+    return headers and compiler and find_spec("triton") is not None and torch.cuda.get_device_capability() >= (7, 0)
 
 
 def keep_freed_memory() -> bool:

@@ -18,7 +18,8 @@ def draw_numbers(generator: torch.Generator, batch: int, device: torch.device) -
     source = generator.device
     pinned = device.type == "cuda" and source.type == "cpu"  # a copy from such memory is not waited for
     numbers = torch.rand(batch, NUMBERS, generator=generator, device=source, pin_memory=pinned)
-    return numbers.to(device, non_blocking=True)
+    # from other memory it has to be waited for: what is copied would be gone before the copy
+    return numbers.to(device, non_blocking=pinned)
 
 
 class Draws:
