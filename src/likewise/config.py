@@ -51,9 +51,10 @@ class ModelConfig(Section):
     start: str = Field(default="", description="run directory from whose network this one starts")
     cached_views: int | None = Field(
         default=None,
-        ge=1,
-        description="augmented views of an image in the cache of a frozen backbone; by default 2 where neighbours are "
-        "the positives, else 8",
+        ge=0,
+        description="augmented views of an image whose features a frozen backbone computes once, for a cache; by "
+        "default 2 where neighbours are the positives, else 8. 0: new views in every step, through the backbone each "
+        "time, as papers train on GPUs",
     )
 
 

@@ -1,6 +1,7 @@
 """A comparison from end to end on a few tiny images, and how it goes on after it was stopped."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from likewise.benchmark import clustering, job
 from likewise.benchmark.cli import app
 from likewise.benchmark.clustering import benchmark
-from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named
+from likewise.benchmark.entries import Entry, Stage, ablations_named, entries_named, entry_named
 from likewise.benchmark.job import STOPPED, Job, stage_recipe
 from likewise.benchmark.setup import Setup
 from likewise.benchmark.snapshots import Snapshots
@@ -151,6 +152,36 @@ def test_a_job_in_its_own_process_and_one_that_crashes(
     summary = benchmark("Small", setup_of(images), [entry], 2, out)
     assert summary["rows"][0]["num_done"] == 1
     assert "status 1" in summary["rows"][0]["failures"][0]["error"]
+
+
+def test_a_training_in_its_own_process_for_a_time(images: Path, tmp_path: Path) -> None:
+    setup = setup_of(images, epochs=None, minutes=0.05)
+    summary = benchmark("Small", setup, entries_named("cdc"), 1, tmp_path / "out")
+    (run,) = summary["runs"]
+    assert run["status"] == "done", run
+    assert run["peak_memory_mb"] > 100
+    assert run["images_per_second"] > 0
+    assert run["epochs"] > 0
+    assert run["seconds"] > 1
+    assert run["curve"]
+    assert (tmp_path / "out" / "quality.svg").is_file()
+    assert "| cdc |" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_a_training_off_its_budget_says_so(images: Path, tmp_path: Path) -> None:
+    work = Job(setup_of(images, epochs=None, minutes=10), entry_named("scan"), 0, tmp_path)
+
+    def said(seconds: float) -> list[str]:  # of both stages
+        return job._off_budget(work, [{"images_per_second": 100.0}] * 2, [round(50 * seconds)] * 2)
+
+    assert said(600) == said(650) == []
+    (warning,) = said(900)
+    assert "took 15 min" in warning
+    assert "planned for 10 min" in warning
+    assert said(300)
+    within = Job(setup_of(images, epochs=None, minutes=10), entry_named("simclr-heads"), 0, tmp_path)
+    assert not job._off_budget(within, [{"images_per_second": 100.0}] * 2, [60_000, 90_000])  # heads are beside it
+    assert not job._off_budget(replace(work, setup=setup_of(images)), [{"images_per_second": 1.0}] * 2, [5, 5])
 
 
 def test_a_job_survives_its_way_to_the_process(tmp_path: Path, images: Path) -> None:

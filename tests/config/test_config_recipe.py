@@ -94,7 +94,7 @@ def test_unknown_names(values: dict[str, object], expected: str) -> None:
         ({"data": {"channels": 2}}, "input should be 0, 1 or 3"),
         ({"data": {"image_size": 4096}}, "input should be less than or equal to 2048"),
         ({"data": {"memory_gb": float("inf")}}, "input should be a finite number"),
-        ({"model": {"cached_views": 0}}, "input should be greater than or equal to 1"),
+        ({"model": {"cached_views": -1}}, "input should be greater than or equal to 0"),
         ({"views": {"crop_scale": [0.1]}}, "views.crop_scale.1"),
         ({"views": {"flip": 2}}, "views.flip = 2 is not allowed"),
         ({"method": {"settings": 3}}, "method.settings = 3 is not allowed"),

@@ -19,7 +19,6 @@ from likewise.workflow import cluster
 SMALL = {
     "data.image_size": 32,
     "model.weights": "none",
-    "model.cached_views": 2,
     "method.num_clusters": 3,
     "training.steps": 2,
     "training.batch_size": 8,
@@ -57,7 +56,7 @@ SCRATCH = {
     "method": {"name": "cdc", "num_clusters": 10},
     "settings": DETERMINED
     | {"frame": "moco-v2", "instance_dim": 128, "queue_size": 4096, "momentum": 0.99, "temperature": 0.1}
-    | {"norm_groups": 8},
+    | {"norm_groups": 8, "hidden_dim": 512},
     "training": {
         "epochs": 1200,
         "minutes": None,
@@ -80,6 +79,7 @@ FROZEN = {
         "weights": "moco_v2_800ep_pretrain.pth.tar",
         "weights_saw": "no labels",
         "frozen": True,
+        "cached_views": 0,
     },
     "method": {"name": "cdc", "num_clusters": 100},
     "settings": DETERMINED
@@ -194,7 +194,7 @@ def test_every_recipe_trains(name: str, images: str, tmp_path: Path, monkeypatch
         settings = ["stage.settings.threshold=0.01", "stage.settings.allow_fewer_clusters=true"]
         settings *= bool(recipe.stage.name)
     cluster(make_recipe(name, SMALL, settings, start and start.path), images, run)
-    assert run.is_complete
+    assert run.metrics()["training"]["steps"] == 2
     # but for what was made small, it is the recipe
     asked, trained = make_recipe(name, {}, []), Recipe.read(run.recipe_file)
     assert trained.method.settings.items() >= asked.method.settings.items() - {

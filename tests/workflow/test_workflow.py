@@ -23,6 +23,7 @@ from likewise.report import write_report
 from likewise.runs import RunDirectory, large
 from likewise.scoring import evaluate
 from likewise.summary import describe_analysis
+from likewise.training.batches import FreshFeatures
 from likewise.training.machine import Machine
 from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
@@ -121,7 +122,7 @@ def test_images_are_copied_to_a_gpu_that_has_room_for_them(photos: Path, monkeyp
         recipe.data.memory_gb = memory
         resolved = with_model(recipe, source)
         store = image_store(source, resolved.data)
-        _batches(None, store, resolved, Machine("cpu", bf16=False, compile=False, reason="test"), None, None)
+        _batches(None, None, store, resolved, Machine("cpu", bf16=False, compile=False, reason="test"), None, None)
     assert copied == [(240, "cpu")], "those that are decoded in every epoch are nowhere else"
 
 
@@ -265,6 +266,32 @@ def test_a_frozen_backbone_trains_its_head_on_cached_features(
     assert np.array_equal(again.clusters, first.run.assignments().clusters)
     before = {name: value.clone() for name, value in first.network.frozen.state_dict().items()}  # type: ignore[union-attr]
     assert all(np.array_equal(before[n], v) for n, v in second.network.frozen.state_dict().items())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("neighbors", [0, 3])
+def test_a_frozen_backbone_may_see_new_views_in_every_step(
+    neighbors: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    given = {"method.num_clusters": 4, "model.frozen": True, "model.weights": "none", "data.image_size": 20}
+    short = {"training.steps": 8, "training.batch_size": 60, "training.neighbors": neighbors}
+    seen: list[torch.Tensor] = []
+    original = FreshFeatures.views
+
+    def views(batches: FreshFeatures, *arguments: Any) -> tuple[torch.Tensor, ...]:
+        seen.extend(made := original(batches, *arguments))
+        return made
+
+    monkeypatch.setattr(FreshFeatures, "views", views)
+    recipe = make_recipe(None, given | short | {"model.cached_views": 0}, [])
+    done = cluster(recipe, str(photos), RunDirectory(tmp_path / "run"))
+    assert len(seen) == 2 * 8
+    assert not any(made.requires_grad or torch.equal(made, seen[0]) for made in seen[1:])
+    assert not list((tmp_path / "cache").rglob("views.npy")) or len(np.load(next(tmp_path.rglob("views.npy")))) == 0
+    table, _, _ = assign(done.run, str(photos))
+    assert np.array_equal(table.clusters, done.run.assignments().clusters)
+    again = cluster(recipe, str(photos), RunDirectory(tmp_path / "again"))
+    assert np.array_equal(again.embedded.probabilities, done.embedded.probabilities)
 
 
 def test_the_head_with_the_lowest_loss_is_kept(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from likewise.errors import InputError, RunError
 from likewise.evaluation import cluster_scores, kmeans, spectral
 from likewise.labelling import classes_by_name, known_classes
 from likewise.methods.self_label import TooFewSure
+from likewise.progress import format_seconds
 from likewise.recipe_book import OF_LENGTH, leave_out, make_recipe
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_json
@@ -34,6 +35,7 @@ from likewise.workflow import cluster
 
 STOPPED = 130  # exit status of a job that the user stopped
 SCORES = ("acc", "nmi", "ari", "ami")
+OFF_BUDGET = 0.1  # of a budget in minutes: more than that beside it is said
 PIXEL_CLUSTERS = {"kmeans-pixels": kmeans, "spectral-pixels": spectral}
 
 
@@ -208,10 +210,29 @@ def _trained(job: Job) -> dict[str, Any]:
         "images_per_second": sum(trained) / busy if busy else None,
         "epochs": seen / Recipe.read(runs[-1].recipe_file).data.num_images,
         "peak_memory_mb": max(part["peak_memory_mb"] for part in parts),
-        "warnings": [*refused, *(warning for part in parts for warning in part["warnings"])],
+        "warnings": [
+            *refused,
+            *_off_budget(job, parts, trained),
+            *(said for part in parts for said in part["warnings"]),
+        ],
         "machine": last["machine"],
         "curve": _labelled_curve(job, [part["seconds"] for part in parts]),
     }
+
+
+def _off_budget(job: Job, parts: list[dict[str, Any]], trained: list[int]) -> list[str]:
+    """What to say where the steps that a budget in minutes came to took longer, or less long, than that."""
+    if job.setup.minutes is None:
+        return []
+    within = [stage.share > 0 for stage in job.entry.stages]
+    took = sum(n / part["images_per_second"] for n, part, own in zip(trained, parts, within, strict=False) if own)
+    planned = 60 * job.setup.minutes * sum(stage.share for stage, _ in zip(job.entry.stages, parts, strict=False))
+    if abs(took - planned) <= OFF_BUDGET * planned:
+        return []
+    return [
+        f"its steps took {format_seconds(took)} and were planned for {format_seconds(planned)}: the machine was faster "
+        "or slower later than at first"
+    ]
 
 
 def _helped(run: RunDirectory) -> str:

@@ -34,7 +34,7 @@ class CachedFeatures(NamedTuple):
     Attributes:
         rows: Rows of the store that they belong to, int64 [N].
         plain: Of the images as they are, float32 [N, F].
-        views: Of V augmented views, float16 [V, N, F].
+        views: Of V augmented views, float16 [V, N, F]; V may be 0.
     """
 
     rows: np.ndarray
@@ -118,7 +118,7 @@ def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Mac
         keep_freed_memory()
     width, total = backbone.num_features, len(store)
     network = folded(backbone, random_images(store, machine))
-    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views or 1
+    make, count = Views(recipe.views, store.size, machine.dtype), recipe.model.cached_views or 0
     _check_space(folder, total * width * (4 + 2 * count))
     with (
         replacing(folder / "views.npy") as views_file,

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from likewise.data import ImageStore
 from likewise.data.store import shuffled_batches
@@ -133,7 +133,7 @@ class LabelledBatches:
         labels: Of all their images, in their order.
     """
 
-    def __init__(self, batches: "ImageBatches | FeatureBatches", labels: Int[np.ndarray, " N"]) -> None:
+    def __init__(self, batches: "ImageBatches | FeatureBatches | FreshFeatures", labels: Int[np.ndarray, " N"]) -> None:
         self.batches, self.labels = batches, labels
         self.batch_size, self.steps_per_epoch = batches.batch_size, batches.steps_per_epoch
 
@@ -146,6 +146,26 @@ class LabelledBatches:
 
     def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
         return *self.batches.views(batch[:-1], step, kinds), batch[-1]
+
+
+class FreshFeatures:
+    """Features of new views in every step, which go through a frozen backbone each time.
+
+    Args:
+        batches: Of images.
+        backbone: Frozen, in evaluation mode, on the device that the views will be on.
+    """
+
+    def __init__(self, batches: ImageBatches, backbone: nn.Module) -> None:
+        self.batches, self.backbone, self.seed = batches, backbone, batches.seed
+        self.batch_size, self.steps_per_epoch = batches.batch_size, batches.steps_per_epoch
+
+    def epoch(self, epoch: int, skip: int = 0) -> Generator[Batch]:
+        return self.batches.epoch(epoch, skip)
+
+    @torch.no_grad()
+    def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
+        return tuple(self.backbone(view).float() for view in self.batches.views(batch, step, kinds))
 
 
 class FeatureBatches:

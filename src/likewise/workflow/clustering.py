@@ -26,15 +26,17 @@ from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
 from likewise.inference import Embedded, decide_close_calls, embed, embed_features, nearest_images, settle_norms
 from likewise.inference.cache import CachedFeatures, cached_features
+from likewise.inference.embed import random_images
 from likewise.methods import METHODS, Method
-from likewise.models import check_backbone
+from likewise.models import Backbone, check_backbone
+from likewise.models.folding import folded
 from likewise.progress import format_seconds, say
 from likewise.ranks import connect, rank, wait, world_size
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
 from likewise.runs.lock import held
 from likewise.tracks import notice
-from likewise.training.batches import Batches, FeatureBatches, ImageBatches, LabelledBatches, Neighbors
+from likewise.training.batches import Batches, FeatureBatches, FreshFeatures, ImageBatches, LabelledBatches, Neighbors
 from likewise.training.fit import Outcome, train
 from likewise.training.health import collapse, too_short
 from likewise.training.machine import Machine, choose_machine
@@ -142,7 +144,7 @@ def _grouped(
         write_text(run.recipe_file, recipe.to_toml())
         write_skipped(run, store)
 
-    batches = _batches(cached, store, recipe, machine, neighbors, labels)
+    batches = _batches(network.frozen, cached, store, recipe, machine, neighbors, labels)
     watch = None if observe is None else watching(observe, trained, cached, store, machine)
     rate = recipe.training.learning_rate
     prepare = later(trained, cached, store, machine, rate) if trained.prepares_at else None
@@ -324,6 +326,7 @@ def _prepare(
 
 
 def _batches(
+    frozen: Backbone | None,
     cached: CachedFeatures | None,
     store: ImageStore,
     recipe: Recipe,
@@ -332,17 +335,20 @@ def _batches(
     labels: np.ndarray | None,
 ) -> Batches:
     training = recipe.training
-    batches: ImageBatches | FeatureBatches
-    if cached is not None:
+    batches: ImageBatches | FeatureBatches | FreshFeatures
+    if cached is not None and len(cached.rows) < len(store):
+        store = store.part(cached.rows)  # some turned unreadable meanwhile
+    if cached is not None and len(cached.views):
         batches = FeatureBatches(cached.views, cached.plain, training.batch_size, training.seed, neighbors)
-        indices = store.indices[cached.rows]
     else:
         if store.in_memory and machine.has_room_for(store.memory_bytes):
             store.copy_to(machine.device)
         views = Views(recipe.views, store.size, machine.dtype)
         batches = ImageBatches(store, views, training.batch_size, training.seed, neighbors)
-        indices = store.indices
-    return batches if labels is None else LabelledBatches(batches, labels[indices])
+        if frozen is not None:
+            frozen.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            batches = FreshFeatures(batches, folded(frozen, random_images(store, machine)))
+    return batches if labels is None else LabelledBatches(batches, labels[store.indices])
 
 
 def _train(
