@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from likewise.cli import app, main
 
-COMMANDS = ["cluster", "train", "assign", "evaluate", "analyze", "report", "export", "list", "demo"]
+COMMANDS = ["cluster", "train", "assign", "evaluate", "analyze", "report", "export", "name", "list", "demo"]
 SMALL = ["--set", "training.steps=6", "--set", "method.settings.hidden_dim=32", "--batch-size", "16"]
 
 
@@ -91,6 +91,17 @@ def test_what_comes_after_a_run(
     assert code == 0
     assert "class left in z_n" in output
     assert run_here("report", run, capsys=capsys)[0] == 0
+    code, output, _ = run_here("name", run, "0=dark ones", "1=bright ones", capsys=capsys)
+    assert code == 0
+    assert "dark ones" in output
+    assert "dark ones" in (run / "report.html").read_text(encoding="utf-8")
+    code, output, _ = run_here("assign", run, photos / "left", capsys=capsys)
+    assert {row["name"] for row in csv.DictReader(io.StringIO(output))} <= {"dark ones", "bright ones"}
+    code, output, _ = run_here("name", run, "0=", "1=", capsys=capsys)
+    assert "ones" not in output
+    assert not (run / "names.json").exists()
+    code, _, errors = run_here("name", run, "7=x", capsys=capsys)
+    assert (code, "there is no cluster 7" in errors) == (2, True)
     assert run_here("export", run, "--to", tmp_path / "sorted", "--csv", tmp_path / "t.csv", capsys=capsys)[0] == 0
     assert len(list((tmp_path / "sorted").rglob("*.png"))) == 40
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 41

@@ -12,6 +12,7 @@ from likewise.config import Recipe
 from likewise.errors import InputError, RunError
 from likewise.export import MODES, _inside, export_folders
 from likewise.runs import Assignments, RunDirectory
+from likewise.runs.names import write_names
 
 
 @pytest.fixture
@@ -197,6 +198,17 @@ def test_csv(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [row["probability_0"] for row in rows] == ["0.900000", "0.100000", "0.900000", "0.100000"]
     with pytest.raises(InputError, match="is there already, and nothing is overwritten; choose another file"):
         cli.export(run.path, csv=tmp_path / "table.csv")
+
+
+def test_clusters_with_names(run: RunDirectory, tmp_path: Path) -> None:
+    write_names(run.names_file, {1: "boots"})
+    cli.export(run.path, to=tmp_path / "to", csv=tmp_path / "table.csv")
+    assert {path.name for path in (tmp_path / "to").iterdir()} == {"cluster_0", "boots"}
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["", "boots", "", "boots"]
+    write_names(run.names_file, {0: "boots", 1: "boots"})  # one group
+    assert export_folders(run, tmp_path / "again") == 4
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {"boots"}
 
 
 def test_csv_and_folders_at_once(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_commands_work_in_their_order(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [shlex.split(line, comments=True) for line in blocks("sh").splitlines() if line.startswith("likewise ")]
-    assert {words[1] for words in commands} == {"cluster", "assign", "embed", "export", "evaluate", "analyze", "report"}
+    assert {words[1] for words in commands} == {
+        "cluster",
+        "assign",
+        "embed",
+        "export",
+        "evaluate",
+        "analyze",
+        "report",
+        "name",
+    }
     for words in commands:
         short = [*words[: words.index("--minutes")], *SHORT] if "--minutes" in words else words
         monkeypatch.setattr(sys, "argv", short)

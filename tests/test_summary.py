@@ -8,7 +8,8 @@ import pytest
 
 from likewise.evaluation import cluster_summary
 from likewise.runs import Assignments, RunDirectory
-from likewise.summary import describe_analysis, describe_evaluation, describe_run
+from likewise.runs.names import write_names
+from likewise.summary import describe_analysis, describe_clusters, describe_evaluation, describe_run
 from likewise.tracks import notice
 
 
@@ -34,7 +35,7 @@ def test_a_run(tmp_path: Path) -> None:
         f"      2        6  60.0%       0.75  {'#' * 24}",
         f"      0        3  30.0%       0.75  {'#' * 12}",
         f"      1        1  10.0%       0.75  {'#' * 4}",
-        "      3        0   0.0%          -  ",
+        "      3        0   0.0%          -",
         "",
         "mean confidence 0.75; 1 empty cluster",
     ]
@@ -84,6 +85,19 @@ def test_weights_that_saw_labels_are_named(track: str, expected: list[str], tmp_
         marked = [line for line in text.splitlines() if "label" in line]
         assert len(marked) == len(expected)
         assert all(line.startswith(f"note: {start}") for line, start in zip(marked, expected, strict=True))
+
+
+def test_names_of_clusters(tmp_path: Path) -> None:
+    run = new_run(tmp_path, [0, 1, 1], 3)
+    write_names(run.names_file, {1: "boots"})
+    expected = [
+        "cluster   images  share  confidence  name",
+        f"      1        2  66.7%       0.75  boots  {'#' * 24}",
+        f"      0        1  33.3%       0.75         {'#' * 12}",
+        "      2        0   0.0%          -",
+    ]
+    assert describe_clusters(run).splitlines() == expected
+    assert set(expected) <= set(describe_run(run).splitlines())
 
 
 def test_files_that_could_not_be_read(tmp_path: Path) -> None:

@@ -316,16 +316,18 @@ def assign(
     from dataclasses import replace
 
     from likewise.progress import printable_line, say
+    from likewise.runs import RunDirectory
 
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise InputError(f"-o {out}: the table is written as .csv or .parquet; choose a name that ends so.")
     table, _ = _looked_at(run, path, out, precision, strict)
+    names = RunDirectory(run).names(table.num_clusters)
     if out is None:
         # a file's name may hold what commands a terminal; a program that reads gets the names as they are
         shown = replace(table, names=list(map(printable_line, table.names))) if sys.stdout.isatty() else table
-        shown.write_csv(sys.stdout, probabilities)
+        shown.write_csv(sys.stdout, probabilities, names)
     else:
-        table.write(out, probabilities)
+        table.write(out, probabilities, names)
         say(f"{plural(len(table), 'image')}: {out}")
 
 
@@ -435,9 +437,42 @@ def report(run: RunArgument) -> None:
 
 
 @app.command()
+def name(
+    run: RunArgument,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NUMBER=NAME", help="A cluster and its name, as often as you like; 3= takes it away."),
+    ] = None,
+) -> None:
+    """Name clusters, once you have seen them in the report. Clusters of one name become one group in exports.
+
+    Example: `likewise name run 0=boots 3=dresses 7=boots`
+
+    Names show in the report, in tables of `assign` and `export`, and as folders of `export --to`. Without any, the
+    clusters are listed.
+    """
+    from likewise.report import write_report
+    from likewise.runs import RunDirectory
+    from likewise.runs.files import require_writable
+    from likewise.runs.names import parsed_names, write_names
+    from likewise.summary import describe_clusters
+
+    directory = RunDirectory(run).require_complete()
+    count = directory.assignments().num_clusters
+    if names:
+        require_writable(directory.names_file, "copy the run directory to a place of your own, and use it there")
+        changed = directory.names(count) | parsed_names(names, count)
+        write_names(directory.names_file, {cluster: called for cluster, called in changed.items() if called})
+        write_report(directory)
+    typer.echo(describe_clusters(directory))
+
+
+@app.command()
 def export(
     run: RunArgument,
-    to: Annotated[Path | None, typer.Option(help="New folder, with a subfolder for each cluster.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="New folder, with a subfolder for each cluster, or for each name of clusters.")
+    ] = None,
     mode: Annotated[ExportMode, typer.Option(help="How the files get there.")] = ExportMode.copy,
     csv: Annotated[Path | None, typer.Option(help="New CSV file, with all probabilities.")] = None,
 ) -> None:
@@ -454,7 +489,8 @@ def export(
     if csv is not None:
         if csv.exists():
             raise InputError(f"{csv} is there already, and nothing is overwritten; choose another file.")
-        directory.assignments().write(csv, probabilities=True)
+        table = directory.assignments()
+        table.write(csv, probabilities=True, cluster_names=directory.names(table.num_clusters))
         typer.echo(csv)
     if to is not None:
         count = export_folders(directory, to, mode.value)

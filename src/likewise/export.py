@@ -1,4 +1,4 @@
-"""A clustering as folders of files: one folder a cluster, and nothing is ever overwritten."""
+"""A clustering as folders of files: one folder for each cluster, and nothing is ever overwritten."""
 
 import os
 import re
@@ -13,6 +13,7 @@ from likewise.data.decode import UnreadableImage, image_shape
 from likewise.errors import InputError, RunError
 from likewise.progress import say, track
 from likewise.runs import RunDirectory
+from likewise.runs.names import NUMBERED
 from likewise.wording import plural
 from likewise.workflow.reuse import own_source
 
@@ -26,7 +27,7 @@ MODES: dict[Mode, Callable[[Path, Path], object]] = {
 
 
 def export_folders(run: RunDirectory, to: Path, mode: Mode = "copy") -> int:
-    """Put the images of a run into `to/cluster_0`, `to/cluster_1`, ...
+    """Put the images of a run into `to/cluster_0`, `to/cluster_1`, ..., or into folders that bear a cluster's name.
 
     Args:
         run: A finished run whose images are still where they were.
@@ -47,7 +48,8 @@ def export_folders(run: RunDirectory, to: Path, mode: Mode = "copy") -> int:
     source = _source_of(run)
     # only files that the source itself lists are touched, whatever names a stranger's table holds
     index = {name: place for place, name in enumerate(source.names)}
-    digits = len(str(table.num_clusters - 1))
+    digits, names = len(str(table.num_clusters - 1)), run.names(table.num_clusters)
+    folders = [to / names.get(k, f"{NUMBERED}{k:0{digits}d}") for k in range(table.num_clusters)]
     taken: set[Path] = set()
     exported: set[str] = set()
     repeated = 0
@@ -58,7 +60,7 @@ def export_folders(run: RunDirectory, to: Path, mode: Mode = "copy") -> int:
             file = source.locate(index[name]) if name in index and name not in exported else None
             exported.add(name)
             if file is not None and _is_image(file):
-                target = _free(to / f"cluster_{cluster:0{digits}d}" / _inside(name), taken)
+                target = _free(folders[cluster] / _inside(name), taken)
                 _place(file, target, mode)
             tracker.advance()
     if repeated:

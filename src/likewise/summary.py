@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from likewise.evaluation import PUBLISHED
 from likewise.progress import format_seconds, printable_lines
-from likewise.runs import RunDirectory
+from likewise.runs import Assignments, RunDirectory
 from likewise.tracks import notice
 from likewise.wording import plural
 
@@ -22,19 +24,9 @@ def describe_run(run: RunDirectory) -> str:
     """What a finished run found: sizes and confidence of the clusters, warnings, and where to look further."""
     metrics, table = run.metrics(), run.assignments()
     clustering, training = metrics["clustering"], metrics["training"]
-    sizes = clustering["sizes"]
-    lines = [
-        f"{len(table):,} images in {len(sizes):,} clusters, after {format_seconds(training['seconds'])} of training"
-    ]
-    lines += ["", "cluster   images  share  confidence"]
-    order = sorted(range(len(sizes)), key=lambda k: -sizes[k])
-    for k in order[:MOST_CLUSTERS]:
-        members = table.confidence[table.clusters == k]
-        mean = f"{members.mean():10.2f}" if len(members) else "         -"
-        bar = "#" * round(BAR * sizes[k] / max(max(sizes), 1))
-        lines.append(f"{k:7d} {sizes[k]:8,d} {sizes[k] / len(table):6.1%} {mean}  {bar}")
-    if len(order) > MOST_CLUSTERS:
-        lines.append(f"... and {len(order) - MOST_CLUSTERS:,} more")
+    count, seconds = table.num_clusters, format_seconds(training["seconds"])
+    lines = [f"{len(table):,} images in {count:,} clusters, after {seconds} of training", ""]
+    lines += _cluster_lines(table, run.names(count))
     lines += [
         "",
         f"mean confidence {clustering['mean_confidence']:.2f}; {plural(clustering['num_empty'], 'empty cluster')}",
@@ -45,6 +37,29 @@ def describe_run(run: RunDirectory) -> str:
     if skipped := run.skipped():
         lines.append(f"{plural(len(skipped), 'file')} could not be read: {run.skipped_file}")
     return printable_lines(lines)
+
+
+def describe_clusters(run: RunDirectory) -> str:
+    """The clusters of a finished run with their names, all of them."""
+    table = run.assignments()
+    return printable_lines(_cluster_lines(table, run.names(table.num_clusters), table.num_clusters))
+
+
+def _cluster_lines(table: Assignments, names: dict[int, str], most: int = MOST_CLUSTERS) -> list[str]:
+    """Sizes and confidence of the clusters, the largest first."""
+    sizes = np.bincount(table.clusters, minlength=table.num_clusters)
+    sums = np.bincount(table.clusters, weights=table.confidence, minlength=table.num_clusters)
+    width = max((len(name) for name in names.values()), default=0)
+    lines = ["cluster   images  share  confidence" + "  name" * bool(names)]
+    for k in np.argsort(-sizes, kind="stable")[:most].tolist():
+        mean = f"{sums[k] / sizes[k]:10.2f}" if sizes[k] else "         -"
+        bar = "#" * round(BAR * sizes[k] / max(sizes.max(), 1))
+        called = f"  {names.get(k, ''):{width}s}" if names else ""
+        share = sizes[k] / max(len(table), 1)
+        lines.append(f"{k:7d} {sizes[k]:8,d} {share:6.1%} {mean}{called}  {bar}".rstrip())
+    if len(sizes) > most:
+        lines.append(f"... and {len(sizes) - most:,} more")
+    return lines
 
 
 def _representation_lines(metrics: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from report_runs import Page, make_run
 from likewise.errors import InputError
 from likewise.report import write_report
 from likewise.runs import PartMaps, RunDirectory
+from likewise.runs.names import write_names
 
 COUNTS = [[0, 40, 1], [30, 0, 9], [0, 0, 40]]
 EVALUATION = {
@@ -132,6 +133,18 @@ def test_a_map_without_pictures_says_so(tmp_path: Path) -> None:
         "This report has no pictures of the points, only their names."
         in page_of(make_run(tmp_path, num_thumbnails=0)).text
     )
+
+
+def test_clusters_have_the_names_that_were_given(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    write_names(run.names_file, {0: "boots & shoes"})
+    page = page_of(run)
+    assert "boots & shoes cluster 0" in page.text
+    assert any('"called"' in content and "boots" in content for _, content in page.blocks)
+    run.names_file.write_text('{"0": "<script>"}')
+    page = page_of(run)
+    assert "names.json is damaged" in page.text
+    assert "Cluster 0" in page.text
 
 
 def test_what_is_not_unsupervised_is_marked(tmp_path: Path) -> None:

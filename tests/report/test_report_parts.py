@@ -42,7 +42,7 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_losses_come_first_and_long_curves_are_thinned() -> None:
     steps = np.arange(5000.0)
-    log = {"step": steps, "lr": steps, "confidence": steps, "cluster_loss": steps, "loss": steps, "epoch": steps}
+    log = {"step": steps, "lr": steps, "mean_confidence": steps, "cluster_loss": steps, "loss": steps, "epoch": steps}
     made = curves(log)
     assert [curve.title for curve in made] == ["Loss", "Cluster loss", "Mean confidence", "Learning rate"]
     assert made[0].line.count(" L") == MOST_POINTS - 1
@@ -68,7 +68,7 @@ def test_points_are_packed_as_they_were() -> None:
     probabilities = np.array([[0.6, 0.4], [0.2, 0.8], [0.5, 0.5], [1, 0]], dtype=np.float32)
     plain = Assignments.from_probabilities(list("abcd"), probabilities)
     table = Assignments(plain.names, plain.clusters, plain.confidence, plain.probabilities, positions)
-    made = scatter(table, Pictures({}, 4))
+    made = scatter(table, Pictures({}, 4), {})
     assert made is not None
     assert (made.num_points, made.num_images, made.num_tiles) == (3, 4, 0)
 

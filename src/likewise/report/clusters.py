@@ -27,6 +27,7 @@ class Card:
     """What the page says about one cluster."""
 
     cluster: int
+    name: str
     colour: int
     size: int
     size_words: str
@@ -52,14 +53,14 @@ class Plan:
         return cls(8, 4, 96) if num_cards <= 200 else cls(4, 2, 64)
 
 
-def cluster_cards(assignments: Assignments, pictures: Pictures) -> list[Card]:
-    """A card for every cluster that has images, the largest first."""
+def cluster_cards(assignments: Assignments, pictures: Pictures, names: dict[int, str]) -> list[Card]:
+    """A card for every cluster that has images, the largest first; `names` are those that somebody has given."""
     sizes = np.bincount(assignments.clusters, minlength=assignments.num_clusters)
     order = [int(cluster) for cluster in np.argsort(-sizes, kind="stable") if sizes[cluster]]
     plan = Plan.of(len(order))
     confidence = certain(assignments)
     by_cluster = np.split(np.lexsort((-confidence, assignments.clusters)), np.cumsum(sizes)[:-1])
-    return [_card(assignments, pictures, plan, cluster, by_cluster[cluster], confidence) for cluster in order]
+    return [_card(assignments, pictures, names, plan, cluster, by_cluster[cluster], confidence) for cluster in order]
 
 
 def certain(assignments: Assignments) -> np.ndarray:
@@ -68,13 +69,20 @@ def certain(assignments: Assignments) -> np.ndarray:
 
 
 def _card(
-    assignments: Assignments, pictures: Pictures, plan: Plan, cluster: int, members: np.ndarray, confidence: np.ndarray
+    assignments: Assignments,
+    pictures: Pictures,
+    names: dict[int, str],
+    plan: Plan,
+    cluster: int,
+    members: np.ndarray,
+    confidence: np.ndarray,
 ) -> Card:
-    typical, used = _shown(assignments, pictures, members, plan.typical, plan.pixels)
+    typical, used = _shown(assignments, pictures, names, members, plan.typical, plan.pixels)
     rest = [row for row in members[::-1] if row not in used]
-    uncertain, _ = _shown(assignments, pictures, rest, plan.uncertain, min(plan.pixels, 96))
+    uncertain, _ = _shown(assignments, pictures, names, rest, plan.uncertain, min(plan.pixels, 96))
     return Card(
         cluster=cluster,
+        name=names.get(cluster, ""),
         colour=cluster % MOST,
         size=len(members),
         size_words=count(len(members)),
@@ -86,7 +94,12 @@ def _card(
 
 
 def _shown(
-    assignments: Assignments, pictures: Pictures, rows: "np.ndarray | list[int]", most: int, size: int
+    assignments: Assignments,
+    pictures: Pictures,
+    names: dict[int, str],
+    rows: "np.ndarray | list[int]",
+    most: int,
+    size: int,
 ) -> tuple[list[Shown], set[int]]:
     found: dict[int, Shown] = {}
     for row in rows:
@@ -94,18 +107,19 @@ def _shown(
             break
         uri = pictures.uri(int(row), size) if int(row) in pictures else None
         if uri is not None:
-            found[int(row)] = Shown(uri, plain(assignments.names[row], 200), _hint(assignments, int(row)))
+            found[int(row)] = Shown(uri, plain(assignments.names[row], 200), _hint(assignments, names, int(row)))
     return list(found.values()), set(found)
 
 
-def _hint(assignments: Assignments, row: int) -> str:
+def _hint(assignments: Assignments, names: dict[int, str], row: int) -> str:
     chosen = int(assignments.clusters[row])
     words = f"confidence {_two(float(assignments.confidence[row]))}"
     others = np.nan_to_num(assignments.probabilities[row].astype(np.float64), nan=0.0)
     others[chosen] = -1.0
     runner_up = int(others.argmax())
     if others[runner_up] >= 0.005:
-        words += f", then cluster {runner_up} with {_two(float(others[runner_up]))}"
+        called = f" ({names[runner_up]})" if runner_up in names else ""
+        words += f", then cluster {runner_up}{called} with {_two(float(others[runner_up]))}"
     return words
 
 

@@ -138,7 +138,7 @@ class ClusterMap {
     for (const point of this.data.labels) {
       if (!this.isShown(point)) continue;
       const [x, y] = this.view.toScreen(points.x[point], points.y[point]);
-      const words = String(points.cluster[point]);
+      const words = this.called(point) || String(points.cluster[point]);
       const width = context.measureText(words).width + 13;
       if (written.some((other) => Math.abs(other.x - x) < (other.width + width) / 2 && Math.abs(other.y - y) < 24)) continue;
       written.push({ x, y, width });
@@ -181,9 +181,12 @@ class ClusterMap {
     tip.show(event.clientX, event.clientY, this.points.names[found], this.words(found), this.portrait(found));
   }
 
+  called(point) { return this.data.called[this.points.cluster[point]]; }
+
   words(point) {
     const share = (this.points.confidence[point] / 255).toFixed(2);
-    return `cluster ${this.points.cluster[point]}, confidence ${share}`;
+    const name = this.called(point);
+    return `cluster ${this.points.cluster[point]}${name ? ` (${name})` : ""}, confidence ${share}`;
   }
 
   portrait(point) {

@@ -30,8 +30,8 @@ class Scatter:
     num_tiles: int
 
 
-def scatter(assignments: Assignments, pictures: Pictures) -> Scatter | None:
-    """The map of a clustering; None where the run has no positions."""
+def scatter(assignments: Assignments, pictures: Pictures, names: dict[int, str]) -> Scatter | None:
+    """The map of a clustering, whose clusters may have names; None where the run has no positions."""
     if assignments.positions is None or assignments.positions.shape != (len(assignments), 2):
         return None
     rows = np.flatnonzero(np.isfinite(assignments.positions).all(axis=1))
@@ -56,6 +56,7 @@ def scatter(assignments: Assignments, pictures: Pictures) -> Scatter | None:
         "columns": SHEET_COLUMNS,
         "tiles": _packed(tiles[shown], "<u4"),
         "labels": _labels(places, clusters),
+        "called": {str(cluster): name for cluster, name in names.items()},
         "light": palette(assignments.num_clusters),
         "dark": palette(assignments.num_clusters, dark=True),
         "colours": min(assignments.num_clusters, MOST),

@@ -77,8 +77,9 @@ def _content(run: RunDirectory) -> dict[str, Any]:
         problems.append(f"{run.thumbnails_file.name} is missing, and the report is without pictures.")
     maps = optional(run.maps, None, run.maps_file.name, problems)
     pictures = Pictures(thumbnails, len(assignments))
-    cards = cluster_cards(assignments, pictures) if len(assignments) else []
-    points = scatter(assignments, pictures) if len(assignments) else None
+    names = optional(lambda: run.names(assignments.num_clusters), {}, run.names_file.name, problems)
+    cards = cluster_cards(assignments, pictures, names) if len(assignments) else []
+    points = scatter(assignments, pictures, names) if len(assignments) else None
     return {
         "head": summary(run, assignments, metrics, recipe, len(skipped)),
         "cards": cards,

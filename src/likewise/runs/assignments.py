@@ -1,9 +1,10 @@
 """The table of a clustering: which image is in which cluster, and how sure that is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -50,30 +51,37 @@ class Assignments:
         order = np.lexsort((-self.confidence, self.clusters))
         return np.split(order, np.cumsum(np.bincount(self.clusters, minlength=self.num_clusters))[:-1])
 
-    def write(self, path: Path, probabilities: bool = False) -> None:
+    def write(
+        self, path: Path, probabilities: bool = False, cluster_names: Mapping[int, str] = MappingProxyType({})
+    ) -> None:
         """Write the table as Parquet or as CSV, as the ending of `path` says (anything but `.parquet` is CSV).
 
         Args:
             path: The file to write or replace.
-            probabilities: Give the CSV a column a cluster; Parquet always holds them.
+            probabilities: Give the CSV a column for each cluster; Parquet always holds them.
+            cluster_names: Where there are any, a column `name` holds them.
         """
         with replacing(path) as temporary:
             if path.suffix == ".parquet":
-                self._write_parquet(temporary)
+                self._write_parquet(temporary, cluster_names)
             else:
                 with temporary.open("w", encoding="utf-8", newline="") as file:
-                    self.write_csv(file, probabilities)
+                    self.write_csv(file, probabilities, cluster_names)
 
-    def write_csv(self, file: IO[str], probabilities: bool = False) -> None:
-        """Write `image,cluster,confidence` rows, and a column a cluster with `probabilities`."""
+    def write_csv(
+        self, file: IO[str], probabilities: bool = False, cluster_names: Mapping[int, str] = MappingProxyType({})
+    ) -> None:
+        """Write `image,cluster,confidence` rows; the other arguments are those of `write`."""
         writer = csv_writer(file)
         extra = [f"probability_{k}" for k in range(self.num_clusters)] if probabilities else []
-        writer.writerow(["image", "cluster", "confidence", *extra])
+        writer.writerow(["image", "cluster", "confidence", *["name"] * bool(cluster_names), *extra])
         for row, name in enumerate(self.names):
+            cluster = int(self.clusters[row])
+            called = [cluster_names.get(cluster, "")] if cluster_names else []
             more = [f"{value:.6f}" for value in self.probabilities[row]] if probabilities else []
-            writer.writerow([name, int(self.clusters[row]), f"{self.confidence[row]:.6f}", *more])
+            writer.writerow([name, cluster, f"{self.confidence[row]:.6f}", *called, *more])
 
-    def _write_parquet(self, path: Path) -> None:
+    def _write_parquet(self, path: Path, cluster_names: Mapping[int, str]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -84,6 +92,8 @@ class Assignments:
             "confidence": pa.array(self.confidence, pa.float32()),
             "probabilities": pa.FixedSizeListArray.from_arrays(flat, self.num_clusters),
         }
+        if cluster_names:
+            columns["name"] = pa.array([cluster_names.get(int(k)) for k in self.clusters], pa.string())
         if self.positions is not None:
             columns["x"], columns["y"] = (pa.array(self.positions[:, axis], pa.float32()) for axis in (0, 1))
         pq.write_table(pa.table(columns), path, row_group_size=max(TOGETHER // self.num_clusters, 1))

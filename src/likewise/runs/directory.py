@@ -7,6 +7,7 @@
     features/*.npy          backbone [N, F], categorical [N, K] and instance [N, D] features, memory-mapped
     thumbnails.parquet      small pictures for the report
     maps.npz                2-D positions of a sample in each part by itself, where `analyze` was run
+    names.json              names of clusters, where somebody has given any
     skipped.csv             images that could not be read, with the reason
     metrics.json            every number with its protocol
     log.csv                 one row a logged step; tensorboard/ holds the same as events
@@ -29,6 +30,7 @@ from likewise.runs.assignments import Assignments, read_thumbnails
 from likewise.runs.files import csv_writer, replacing, require_writable, write_json
 from likewise.runs.lock import LOCK
 from likewise.runs.maps import PartMaps
+from likewise.runs.names import read_names
 
 FEATURES = ("backbone", "categorical", "instance")
 
@@ -78,6 +80,10 @@ class RunDirectory:
     @property
     def skipped_file(self) -> Path:
         return self.path / "skipped.csv"
+
+    @property
+    def names_file(self) -> Path:
+        return self.path / "names.json"
 
     @property
     def report_file(self) -> Path:
@@ -210,6 +216,14 @@ class RunDirectory:
     def maps(self) -> PartMaps | None:
         """The maps of each part by itself; None where `analyze` was not run."""
         return PartMaps.read(self.maps_file) if self.maps_file.is_file() else None
+
+    def names(self, num_clusters: int) -> dict[int, str]:
+        """Names of clusters, where somebody has given any.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
+        return read_names(self.names_file, num_clusters)
 
     def skipped(self) -> list[tuple[str, str]]:
         """Name and reason of every image that could not be read."""
