@@ -1,4 +1,8 @@
-"""The classes of images, as `--labels` names them: for scoring and analysis, which alone may ask."""
+"""The classes of images, as `--labels` names them: the one door that labels come in by.
+
+Scoring, analysis and the scores of a comparison ask, once a training has ended; and, before it, the upper bound of a
+comparison, which learns from them and says so.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Scores a run against labels, beside K-means on the same images: the only place where labels enter."""
+"""Scores a run against labels, beside K-means on the same images."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -162,14 +162,12 @@ def test_colour_as_one_channel_is_luma() -> None:
     assert load_images(open_source(image), 4, channels=1).read(slice(0, 1)).unique().tolist() == [124]
 
 
-def test_labels_follow_the_rows() -> None:
+def test_indices_are_those_of_images_that_can_be_read() -> None:
     images = np.zeros((5, 4, 4), np.float32)
     images[2] = np.nan
     source = open_source([(image, label) for image, label in zip(images, range(5), strict=True)])
     store = load_images(source, 4)
-    assert store.labels is not None
-    assert store.labels.tolist() == [0, 1, 3, 4]
-    assert load_images(Counting(2), 4).labels is None
+    assert store.indices.tolist() == [0, 1, 3, 4]
 
 
 def breaking(**options: Any) -> ImageStore:

@@ -95,12 +95,6 @@ class ImageStore:
         """What the images take, or would take, in memory."""
         return len(self) * self.channels * self.size**2
 
-    @property
-    def labels(self) -> Int[np.ndarray, " images"] | None:
-        """The class of each row, int64 [M], if the source carries it. Training never looks at it."""
-        labels = self.source.labels
-        return None if labels is None else labels[self.indices]
-
     def read(self, rows: Rows | slice) -> torch.Tensor:
         """The images of these rows, uint8 [B, C, S, S].
 

@@ -1,7 +1,4 @@
-"""How good a clustering is: metrics, details, label-free health, baselines. numpy in, numbers out.
-
-The labels of a data set enter here and nowhere else.
-"""
+"""How good a clustering is: metrics, details, label-free health, baselines. numpy in, numbers out."""
 
 from likewise.evaluation.baselines import kmeans, pixels
 from likewise.evaluation.detail import confusion, per_class

@@ -43,7 +43,7 @@ class Embedding(NamedTuple):
 
 
 def split(z: Float[Tensor, "B joint"], num_clusters: int, unit_logits: bool = True) -> Embedding:
-    """Both parts of z, in at least float32 and each of unit length (METHODS: normalised separately, not together).
+    """Both parts of z, in at least float32 and each of unit length (normalised separately, not together).
 
     Args:
         z: Output of a head; the first columns are the logits.

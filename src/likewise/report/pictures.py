@@ -33,11 +33,6 @@ class Pictures:
         self._budget = budget
         self.is_exhausted = False
 
-    @property
-    def rows(self) -> list[int]:
-        """Rows that have a picture, in order; some may turn out not to be readable."""
-        return sorted(self._encoded)
-
     def __contains__(self, row: int) -> bool:
         return row in self._encoded
 
