@@ -1,4 +1,4 @@
-"""Every table can be listed, one line an entry."""
+"""Every table can be listed, one line for each entry."""
 
 import pytest
 

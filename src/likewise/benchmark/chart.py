@@ -1,4 +1,4 @@
-"""Quality over time as one line a method, in an SVG file."""
+"""Quality over time as one line for each method, in an SVG file."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -28,7 +28,7 @@ def quality_svg(curves: Mapping[str, Sequence[Curve]]) -> str:
     """The chart.
 
     Args:
-        curves: Of every method, one a seed: points with `seconds` and `acc`, earliest first and at least one.
+        curves: Of every method, one for each seed: points with `seconds` and `acc`, earliest first and at least one.
     """
     lines = {name: mean_curve(seeds) for name, seeds in curves.items()}
     longest = max(seconds[-1] for seconds, _ in lines.values()) or 1.0

@@ -65,7 +65,7 @@ SOURCES: dict[str, SourceKind] = {
     "set": SourceKind("a set of images known by name, such as fashion-mnist-5k or cifar10:test", open_set),
     "folder": SourceKind("a folder of images at any depth: JPEG, PNG, WebP, BMP, TIFF, GIF", open_folder),
     "array": SourceKind("an array of images: .npy, .npz, NumPy array or torch tensor", open_array),
-    "list": SourceKind("a text file (.txt, .lst) of paths, one a line; a list of paths; a single image", open_list),
+    "list": SourceKind("a text file (.txt, .lst) of paths, one per line; a list of paths; a single image", open_list),
     "memory": SourceKind("a list of Pillow images or arrays, or a map-style torch Dataset", open_memory),
 }
 

@@ -117,7 +117,7 @@ def array_to_square(pixels: Shaped[np.ndarray, "height width channels"], size: i
 
     Args:
         pixels: [H, W, 1 or 3], uint8, uint16 or floats in 0..1.
-        size: Pixels a side of the result.
+        size: Pixels on a side of the result.
 
     Raises:
         UnreadableImage: If a float is outside 0..1 or not finite.

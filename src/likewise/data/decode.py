@@ -53,7 +53,7 @@ def read_image(
 
     Args:
         path_or_bytes: A file, or what a file holds.
-        size: Pixels a side of the result.
+        size: Pixels on a side of the result.
         scaled: Let the decoder of a JPEG scale it to 1/2, 1/4 or 1/8 where twice `size` is left for antialiasing, which
             is faster and changes pixels by about one level of 255 at most, in the mean.
 

@@ -33,7 +33,7 @@ def load_images(
 
     Args:
         source: Where the images come from.
-        size: Pixels a side, 1 or more.
+        size: Pixels on a side, 1 or more.
         memory_bytes: What the images may take in memory.
         workers: Threads that decode; None for one a processor, 16 at most.
         strict: Raise at an image that cannot be read, instead of leaving it out.

@@ -100,7 +100,7 @@ def open_set(data: object) -> ImageSource | None:
 
 
 def _built_in(_: str) -> Parts:
-    """500 images a class of the 10,000 in the test split of Fashion-MNIST, in their order there.
+    """500 images of each class, of the 10,000 in the test split of Fashion-MNIST, in their order there.
 
     Chosen for class c as `rng.permutation(np.flatnonzero(labels == c))[:500]`, with one
     `rng = np.random.default_rng(0)` that goes through the classes 0 to 9. They lie in one PNG, 50 rows of 100 images

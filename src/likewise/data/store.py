@@ -54,7 +54,7 @@ class ImageStore:
 
     Attributes:
         source: Where the images come from.
-        size: Pixels a side.
+        size: Pixels on a side.
         channels: 1 or 3.
         indices: Position in the source of each row, int64 [M].
         names: What each row is called, [M].

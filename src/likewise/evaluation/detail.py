@@ -32,7 +32,7 @@ def per_class(assignments: Labels, classes: Labels, class_names: Sequence[str]) 
         class_names: Names of all classes [C]; a class may be without images.
 
     Returns:
-        One entry a class: `class` (name), `images` (count), `cluster` (the one matched to it, or None), `recall`
+        One entry for each class: `class` (name), `images` (count), `cluster` (the one matched to it, or None), `recall`
         (share of the class that lies in that cluster), `precision` (share of that cluster that is of the class).
         Both shares are 0 where no cluster is matched.
 

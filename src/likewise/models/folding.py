@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def folded(network: nn.Module, example: Tensor) -> nn.Module:
     """The network for inference, without the batch norms that a convolution can take over.
 
-    Measured on EfficientNet-Lite0 at 128 px on two cores: 1.2 times the images a second in fp32 and in bfloat16. In
+    Measured on EfficientNet-Lite0 at 128 px on two cores: 1.2 times the images per second in fp32 and in bfloat16. In
     fp32 the result differs in the last digits only.
 
     Args:

@@ -15,7 +15,7 @@ def log_student_t(
 
     Args:
         features: Output of the backbone, not normalised.
-        centers: One point a cluster, in the same space.
+        centers: One point for each cluster, in the same space.
         degrees: a > 0, of freedom; the larger, the faster the probability falls with the distance.
 
     Returns:
@@ -38,7 +38,7 @@ def student_t(
 
     Args:
         features: Output of the backbone, not normalised.
-        centers: One point a cluster, in the same space.
+        centers: One point for each cluster, in the same space.
         degrees: a > 0, of freedom.
 
     Returns:

@@ -23,7 +23,7 @@ def info_nce(
     """InfoNCE of queries against their own keys and a common set of negatives.
 
     Args:
-        queries: One embedding an image, the side that learns.
+        queries: One embedding for each image, the side that learns.
         keys: The embedding of the other view of the same image, row by row.
         negatives: Embeddings of other images, such as a queue; M may be 0.
         temperature: t1 > 0; the smaller, the more the hardest negatives count.
@@ -106,7 +106,7 @@ def batch_info_nce(queries: Float[Tensor, "B D"], keys: Float[Tensor, "B D"], te
     """InfoNCE of queries against the keys of their batch: the key of the same row is the positive, B - 1 are negatives.
 
     Args:
-        queries: One embedding an image, the side that learns.
+        queries: One embedding for each image, the side that learns.
         keys: The embedding of the other view of each image, row by row.
         temperature: t1 > 0.
 

@@ -1,4 +1,4 @@
-"""One card a cluster: how large and how sure it is, its most typical pictures and its least certain ones."""
+"""One card for each cluster: how large and how sure it is, its most typical pictures and its least certain ones."""
 
 from dataclasses import dataclass
 

@@ -10,7 +10,7 @@
     names.json              names of clusters, where somebody has given any
     skipped.csv             images that could not be read, with the reason
     metrics.json            every number with its protocol
-    log.csv                 one row a logged step; tensorboard/ holds the same as events
+    log.csv                 one row for each logged step; tensorboard/ holds the same as events
     report.html             self-contained, opens offline
 
 Files are written under a temporary name and renamed. `metrics.json` is written last of all that `cluster` writes, so a
@@ -174,7 +174,7 @@ class RunDirectory:
         write_json(self.metrics_file, metrics)
 
     def log(self) -> dict[str, np.ndarray]:
-        """The training curves: a float64 array a column of log.csv, NaN where a cell is empty."""
+        """The training curves: a float64 array for each column of log.csv, NaN where a cell is empty."""
         if not self.log_file.is_file():
             return {}
         with self.log_file.open(encoding="utf-8", newline="") as file:

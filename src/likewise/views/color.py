@@ -1,4 +1,4 @@
-"""Colour jitter and greying as one 3x4 matrix an image.
+"""Colour jitter and greying as one 3x4 matrix for each image.
 
 Brightness, contrast and saturation are affine in the colours of a pixel, in any order; greying is linear. Hue is taken
 as a rotation of the colour plane (YIQ), which is linear too. So whatever was drawn for an image, in whatever order, is

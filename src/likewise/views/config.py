@@ -43,7 +43,7 @@ class ViewConfig(BaseModel):
     grey: float = Field(default=0.2, ge=0, le=1, description="probability of greying")
     blur: float = Field(default=0.0, ge=0, le=1, description="probability of a Gaussian blur")
     blur_sigma: Bounds = Field(default=(0.1, 2.0), description="its standard deviation, for 224 px")
-    operations: int = Field(default=0, ge=0, le=14, description="random operations of RandAugment an image")
+    operations: int = Field(default=0, ge=0, le=14, description="random operations of RandAugment for each image")
     magnitude: int = Field(default=9, ge=0, le=30, description="strength of the operations")
     cutout: float = Field(
         default=0.0, ge=0, le=1, description="largest side of a grey square, as a share of the view's"

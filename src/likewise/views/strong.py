@@ -20,7 +20,7 @@ def random_operations(
     Args:
         images: 1 or 3 channels, 0..255.
         generator: Decides the operations.
-        operations: How many an image.
+        operations: How many for each image.
         magnitude: Their strength, 0..30.
     """
     from torchvision.transforms.v2 import RandAugment
