@@ -138,7 +138,8 @@ class ClusterMap {
     for (const point of this.data.labels) {
       if (!this.isShown(point)) continue;
       const [x, y] = this.view.toScreen(points.x[point], points.y[point]);
-      const words = this.called(point) || String(points.cluster[point]);
+      const name = [...(this.called(point) || String(points.cluster[point]))];
+      const words = name.length > 24 ? `${name.slice(0, 23).join("")}…` : name.join("");
       const width = context.measureText(words).width + 13;
       if (written.some((other) => Math.abs(other.x - x) < (other.width + width) / 2 && Math.abs(other.y - y) < 24)) continue;
       written.push({ x, y, width });
