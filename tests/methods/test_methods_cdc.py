@@ -65,6 +65,8 @@ def test_loss_is_the_sum_of_its_terms(frame, weight):
         ("in-batch", False, (7.75593, 0.01416)),
         ("moco-v2", True, (4.72552, 2.24063)),
         ("moco-v2", False, (4.72552, 0.33404)),
+        ("moco-v3", True, (5.48056, 4.84677)),
+        ("moco-v3", False, (5.48056, 0.61309)),
     ],
 )
 def test_golden_losses(frame, swap, golden):

@@ -84,7 +84,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(fit, "_trainer", lambda m, f, callbacks: original(m, f, [*callbacks, PressesKeys()]))
 
 
-@pytest.mark.parametrize("frame", ["in-batch", "moco-v2", "center"])
+@pytest.mark.parametrize("frame", ["in-batch", "moco-v2", "moco-v3", "center"])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_interrupted_and_resumed_is_the_same_to_the_bit(
     frame: str, machine: str, images: np.ndarray, tmp_path: Path
