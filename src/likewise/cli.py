@@ -50,6 +50,14 @@ ViewsOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Same seed, same machine: same result.")]
+BatchOption = Annotated[
+    int | None, typer.Option(help="Images in a training step, of all processes together (default: by their number).")
+]
+PrecisionOption = Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")]
+CompileOption = Annotated[
+    bool | None, typer.Option(help="Use torch.compile (default: on a GPU that can).", show_default=False)
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -113,12 +121,12 @@ def cluster(
     image_size: Annotated[
         int | None, typer.Option(help="Side in pixels (default: 224 with weights, else the images' own, at most 96).")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a training step.")] = None,
+    batch_size: BatchOption = None,
     seed: SeedOption = None,
-    precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
-    compile: Annotated[bool | None, typer.Option(help="Use torch.compile.", show_default=False)] = None,
+    precision: PrecisionOption = None,
+    compile: CompileOption = None,
     setting: SetOption = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+    strict: StrictOption = False,
     resume: ResumeOption = False,
 ) -> None:
     """Group images: train on them, assign each to a cluster, write a run directory with a report.
@@ -178,8 +186,12 @@ def train(
     views: ViewsOption = None,
     minutes: MinutesOption = None,
     epochs: EpochsOption = None,
+    batch_size: BatchOption = None,
     seed: SeedOption = None,
+    precision: PrecisionOption = None,
+    compile: CompileOption = None,
     setting: SetOption = None,
+    strict: StrictOption = False,
     resume: ResumeOption = False,
 ) -> None:
     """Train what a recipe says, or go on from a finished run: with a further stage, or with another method.
@@ -207,9 +219,13 @@ def train(
         "method.name": method,
         "method.num_clusters": clusters,
         "views": views,
+        "data.strict": strict or None,
         "training.minutes": minutes,
         "training.epochs": epochs,
+        "training.batch_size": batch_size,
         "training.seed": seed,
+        "training.precision": precision,
+        "training.compile": compile,
     }
     made = _recipe(recipe, changes, setting, start)
     if not made.data.source:
@@ -307,7 +323,7 @@ def assign(
     precision: Annotated[
         str, typer.Option(help="auto (as in training, close calls in fp32), bf16 (fastest) or fp32 (exact).")
     ] = "auto",
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+    strict: StrictOption = False,
 ) -> None:
     """Sort new images into the clusters of a run: CSV with image, cluster and confidence.
 
@@ -337,7 +353,7 @@ def embed(
     path: Annotated[str, typer.Argument(metavar="PATH", help="Images: one file, or anything that `cluster` takes.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Write here (.npz).")],
     precision: Annotated[str, typer.Option(help="auto (as in training, close calls in fp32), bf16 or fp32.")] = "auto",
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+    strict: StrictOption = False,
 ) -> None:
     """Write features, cluster logits and instance part of images as arrays, for search or another tool.
 
