@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise import cli
+from likewise.cli import results as commands
 from likewise.config import Recipe
 from likewise.errors import InputError, RunError
 from likewise.export import MODES, _inside, export_folders
@@ -189,7 +189,7 @@ def test_a_run_that_has_not_finished(run: RunDirectory, tmp_path: Path) -> None:
 
 
 def test_csv(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.export(run.path, csv=tmp_path / "table.csv")
+    commands.export(run.path, csv=tmp_path / "table.csv")
     assert capsys.readouterr().out == f"{tmp_path / 'table.csv'}\n"
     with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -197,12 +197,12 @@ def test_csv(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [row["cluster"] for row in rows] == ["0", "1", "0", "1"]
     assert [row["probability_0"] for row in rows] == ["0.900000", "0.100000", "0.900000", "0.100000"]
     with pytest.raises(InputError, match="is there already, and nothing is overwritten; choose another file"):
-        cli.export(run.path, csv=tmp_path / "table.csv")
+        commands.export(run.path, csv=tmp_path / "table.csv")
 
 
 def test_clusters_with_names(run: RunDirectory, tmp_path: Path) -> None:
     write_names(run.names_file, {1: "boots"})
-    cli.export(run.path, to=tmp_path / "to", csv=tmp_path / "table.csv")
+    commands.export(run.path, to=tmp_path / "to", csv=tmp_path / "table.csv")
     assert {path.name for path in (tmp_path / "to").iterdir()} == {"cluster_0", "boots"}
     with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == ["", "boots", "", "boots"]
@@ -212,7 +212,7 @@ def test_clusters_with_names(run: RunDirectory, tmp_path: Path) -> None:
 
 
 def test_csv_and_folders_at_once(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.export(run.path, to=tmp_path / "to", csv=tmp_path / "table.csv")
+    commands.export(run.path, to=tmp_path / "to", csv=tmp_path / "table.csv")
     assert capsys.readouterr().out.splitlines()[1] == f"4 images: {tmp_path / 'to'}"
     assert (tmp_path / "table.csv").is_file()
     assert len(files(tmp_path / "to")) == 4
@@ -220,7 +220,7 @@ def test_csv_and_folders_at_once(run: RunDirectory, tmp_path: Path, capsys: pyte
 
 def test_export_to_nowhere(run: RunDirectory) -> None:
     with pytest.raises(InputError, match="Give --to FOLDER, --csv FILE, or both"):
-        cli.export(run.path)
+        commands.export(run.path)
 
 
 def test_a_strangers_list_exports_images_alone_and_each_once(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from likewise.errors import InputError
+from likewise.options import BackboneOption, BatchOption, WeightsOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +43,6 @@ MinutesOption = Annotated[
 EpochsOption = Annotated[float | None, typer.Option(help="A budget in passes over the images instead.")]
 SeedsOption = Annotated[int, typer.Option(help="How often each is trained, with the seeds 0, 1, ...")]
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Folder for runs and results.")]
-BackboneOption = Annotated[
-    str | None, typer.Option(help="The network: see `likewise list backbones`, or any model of timm.")
-]
-WeightsOption = Annotated[str | None, typer.Option(help="none, pretrained, or a .safetensors or .pth file.")]
-BatchOption = Annotated[int | None, typer.Option(help="Images in a training step.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
