@@ -97,6 +97,11 @@ def test_what_comes_after_a_run(
     assert "dark ones" in (run / "report.html").read_text(encoding="utf-8")
     code, output, _ = run_here("assign", run, photos / "left", capsys=capsys)
     assert {row["name"] for row in csv.DictReader(io.StringIO(output))} <= {"dark ones", "bright ones"}
+    kept = (run / "names.json").read_text(encoding="utf-8")
+    (run / "names.json").write_text('{"0": "a/b"}')
+    code, output, errors = run_here("assign", run, photos / "left", capsys=capsys)
+    assert (code, output, "delete it to go on without them" in errors) == (2, "", True)
+    (run / "names.json").write_text(kept, encoding="utf-8")
     code, output, _ = run_here("name", run, "0=", "1=", capsys=capsys)
     assert "ones" not in output
     assert not (run / "names.json").exists()

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -206,6 +207,8 @@ def test_clusters_with_names(run: RunDirectory, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "to").iterdir()} == {"cluster_0", "boots"}
     with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
         assert [row["name"] for row in csv.DictReader(file)] == ["", "boots", "", "boots"]
+    run.assignments().write(tmp_path / "table.parquet", cluster_names={1: "boots"})
+    assert pq.read_table(tmp_path / "table.parquet")["name"].to_pylist() == [None, "boots", None, "boots"]
     write_names(run.names_file, {0: "boots", 1: "boots"})  # one group
     assert export_folders(run, tmp_path / "again") == 4
     assert {path.name for path in (tmp_path / "again").iterdir()} == {"boots"}

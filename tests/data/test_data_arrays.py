@@ -75,8 +75,7 @@ def test_npz_with_labels(tmp_path: Path) -> None:
     assert source.labels.dtype == np.int64
     assert source.labels.tolist() == [0, 1, 2, 3, 4]
     store = load_images(source, 4)
-    assert store.source.labels is not None
-    assert store.source.labels.tolist() == [0, 1, 2, 3, 4]
+    assert store.indices.tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from likewise.config import Recipe
 from likewise.data import ImageStore, UnreadableImage, load_images, open_source
+from likewise.errors import InputError
 from likewise.inference.cache import CachedFeatures, cached_features
 from likewise.models import Backbone
 from likewise.models.backbones import Built
@@ -142,6 +143,20 @@ def test_what_decides_the_features(again: Callable[[], CachedFeatures], cache: P
     cached_features(new_backbone(), new_store(), new_recipe(), FP32)
     again()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_without_cached_views_all_seeds_share_the_features(cache: Path) -> None:
+    for changes in ({"training.seed": 1}, {"views.blur": 0.5}, {}):
+        found = cached_features(new_backbone(), new_store(), new_recipe(**{"model.cached_views": 0} | changes), FP32)
+        assert found.views.shape[0] == 0
+        assert len(found.plain) == IMAGES
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_what_another_process_has_written_must_be_seen(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("likewise.inference.cache.rank", lambda: 1)
+    with pytest.raises(InputError, match="a folder that all machines share"):
+        cached_features(new_backbone(), new_store(), new_recipe(), FP32)
 
 
 def test_the_normalisation_of_pixels_counts_as_weights(cache: Path) -> None:

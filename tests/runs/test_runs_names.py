@@ -9,7 +9,9 @@ from likewise.errors import InputError
 from likewise.runs.names import checked_name, parsed_names, read_names, write_names
 
 
-@pytest.mark.parametrize("name", ["boots", "T-shirts & tops", "été", "靴", "a.b", "x" * 80, "O'Neill (2)"])
+@pytest.mark.parametrize(
+    "name", ["boots", "T-shirts & tops", "été", "靴", "a.b", "x" * 80, "靴" * 66, "O'Neill (2)", "console", "3-4 = 7"]
+)
 def test_names(name: str, tmp_path: Path) -> None:
     assert checked_name(f" {name} ") == name
     (tmp_path / name).mkdir()
@@ -21,14 +23,21 @@ def test_names(name: str, tmp_path: Path) -> None:
         ("", "1 to 80 characters"),
         (" ", "1 to 80 characters"),
         ("x" * 81, "1 to 80 characters"),
+        ("\U0001f45f" * 80, "200 bytes"),
+        ("=1+1", "begin with"),
+        ("@sum", "begin with"),
+        ("a\u2028b", "name of a folder"),
+        ("Cluster_3", "cluster_"),
+        ("NUL", "device"),
+        ("com1.x", "device"),
         ("a/b", "name of a folder"),
         ("..\\b", "name of a folder"),
         ("C:", "name of a folder"),
         ("a\nb", "name of a folder"),
         ("a\u202eb", "name of a folder"),
         ("a\0", "name of a folder"),
-        ("..", "begin with a dot"),
-        (".hidden", "begin with a dot"),
+        ("..", "begin with"),
+        (".hidden", "begin with"),
         ("dot.", "end with a dot"),
         ("cluster_3", "cluster_"),
     ],

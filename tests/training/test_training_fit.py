@@ -107,6 +107,16 @@ def test_interrupted_and_resumed_is_the_same_to_the_bit(
     assert without_times[0] == without_times[1]
 
 
+def test_all_processes_go_on_from_one_checkpoint_or_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "last.ckpt"
+    assert fit._checkpoint(file) is None
+    file.touch()
+    assert fit._checkpoint(file) == file
+    monkeypatch.setattr(fit, "agreed", lambda numbers: [False])  # the first process sees none
+    with pytest.raises(InputError, match="a disk that all machines share"):
+        fit._checkpoint(file)
+
+
 def noisy_method() -> Method:
     torch.manual_seed(0)
     backbone = nn.Sequential(ResNet9(3, width=8), nn.Dropout(0.3))

@@ -230,8 +230,8 @@ def _off_budget(job: Job, parts: list[dict[str, Any]], trained: list[int]) -> li
     if abs(took - planned) <= OFF_BUDGET * planned:
         return []
     return [
-        f"its steps took {format_seconds(took)} and were planned for {format_seconds(planned)}: the machine was faster "
-        "or slower later than at first"
+        f"its steps took {format_seconds(took)} and were planned for {format_seconds(planned)}: the first ones, by "
+        "which they were planned, were not as fast or slow as the others"
     ]
 
 

@@ -48,19 +48,21 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def list_(
     table: Annotated[Table, typer.Argument(help="Which table.")],
     method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="Whose settings, or whose ablations (cdc or center).")
-    ] = "cdc",
+        str | None, typer.Argument(metavar="METHOD", help="Whose settings, or whose ablations (default: cdc).")
+    ] = None,
 ) -> None:
     """List methods, recipes, settings and whatever else there is to choose from.
 
     Example: `likewise list backbones`
 
     Every setting of a method, with its default: `likewise list settings center`. What is "open" there is decided by
-    your images; the `recipe.toml` of a run says what it was.
+    your images, and so are views (`likewise list views`); the `recipe.toml` of a run says what it was.
     """
     from likewise.listing import entries
 
-    rows = list(entries(table.value, method))
+    if method is not None and table not in (Table.settings, Table.ablations):
+        raise InputError(f"a method has settings and ablations of its own, and no {table.value}; leave {method} out.")
+    rows = list(entries(table.value, method or "cdc"))
     width = max(24, *(len(name) for name, _ in rows))
     for name, description in rows:
         typer.echo(f"{name:{width}s} {description}")

@@ -42,8 +42,9 @@ def assign(
 
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise InputError(f"-o {out}: the table is written as .csv or .parquet; choose a name that ends so.")
+    directory = RunDirectory(run).require_complete()
+    names = directory.names(directory.assignments().num_clusters)  # first: a damaged file should be said before work
     table, _ = _looked_at(run, path, out, precision, strict)
-    names = RunDirectory(run).names(table.num_clusters)
     if out is None:
         # a file's name may hold what commands a terminal; a program that reads gets the names as they are
         shown = replace(table, names=list(map(printable_line, table.names))) if sys.stdout.isatty() else table

@@ -25,7 +25,7 @@ from likewise.training.machine import Machine, keep_freed_memory
 from likewise.views import Views, plain_view
 
 BLOCK = 4096  # rows that are copied at once
-FORMAT = 4  # goes up whenever the same network comes to give other features
+FORMAT = 5  # goes up whenever the same network comes to give other features
 
 
 class CachedFeatures(NamedTuple):
@@ -85,9 +85,10 @@ def _key(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Machine
         "images": hashlib.sha256(store.indices.tobytes()).hexdigest(),
         "size": [store.size, store.channels],
         "scaled": recipe.data.scaled_decoding,
-        "views": recipe.views.model_dump(mode="json"),
+        # where no augmented views are cached, all seeds and sets of views share the features of the plain images
+        "views": recipe.views.model_dump(mode="json") if recipe.model.cached_views else {},
         "count": recipe.model.cached_views,
-        "seed": recipe.training.seed,
+        "seed": recipe.training.seed if recipe.model.cached_views else 0,
         "precision": str(machine.dtype),
         "backbone": recipe.model.backbone,
         "version": __version__,
@@ -136,7 +137,7 @@ def _compute(backbone: Backbone, store: ImageStore, recipe: Recipe, machine: Mac
                 generator = generator_of(recipe.training.seed, int(rows[0]))
                 for view in range(-1, count):
                     pixels = plain_view(images, machine.dtype) if view < 0 else make(images, generator)
-                    with machine.autocast():
+                    with machine.autocast(), machine.in_full():
                         features = network(pixels).float().cpu().numpy()
                     if view < 0:
                         plain[done:end] = features
@@ -177,5 +178,6 @@ def _check_space(folder: Path, needed: int) -> None:
     if needed > (free := shutil.disk_usage(folder).free):
         raise RunError(
             f"the features need {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free. Choose another "
-            "place with the environment variable LIKEWISE_CACHE, or fewer views, such as --set model.cached_views=2."
+            "place with the environment variable LIKEWISE_CACHE, or keep fewer views there: --set model.cached_views=0 "
+            "keeps none, and trains more slowly."
         )

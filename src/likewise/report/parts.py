@@ -88,7 +88,7 @@ def knowledge(metrics: dict[str, Any], maps: PartMaps | None, assignments: Assig
         images="" if images is None else plural(round(images), "image"),
         protocol=_PROTOCOLS.get(text(analysis.get("protocol"), 40), "") if probes else "",
         probes=probes,
-        leakage=_leakage(table(analysis.get("class_leakage"))) if probes and "class_leakage" in analysis else "",
+        leakage=_leakage(left) if probes and (left := table(analysis.get("class_leakage"))) else "",
         similarities=similarities,
         temperature=temperature,
         curves=curves,

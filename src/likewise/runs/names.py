@@ -8,8 +8,11 @@ from pathlib import Path
 from likewise.errors import InputError
 from likewise.runs.files import write_json
 
-LONGEST = 80  # characters
+LONGEST = 80  # characters,
+LONGEST_BYTES = 200  # and as many as a folder's name may have, with room for a number
 NUMBERED = "cluster_"  # how the folders of clusters without a name begin
+FORMULAS = ("=", "+", "-", "@")  # how a cell of a table begins that a spreadsheet computes
+DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{number}" for kind in ("com", "lpt") for number in range(1, 10))}
 
 
 def checked_name(name: str) -> str:
@@ -24,16 +27,23 @@ def checked_name(name: str) -> str:
     """
     name = unicodedata.normalize("NFC", name).strip()
     wrong = ""
-    if not name or len(name) > LONGEST:
-        wrong = f"it must have 1 to {LONGEST} characters"
-    elif any(character in '/\\:*?"<>|' or unicodedata.category(character)[0] == "C" for character in name):
+    if not name or len(name) > LONGEST or len(name.encode("utf-8", "replace")) > LONGEST_BYTES:
+        wrong = f"it must have 1 to {LONGEST} characters and at most {LONGEST_BYTES} bytes"
+    elif any(character in '/\\:*?"<>|' or _is_hidden(character) for character in name):
         wrong = 'it may become the name of a folder, without / \\ : * ? " < > | and control characters'
-    elif name.startswith((".", NUMBERED)) or name.endswith("."):
-        wrong = f"it must neither begin with a dot or {NUMBERED!r} nor end with a dot"
+    elif name.startswith((".", *FORMULAS)) or name.casefold().startswith(NUMBERED) or name.endswith("."):
+        wrong = f"it must neither begin with {' '.join(FORMULAS)} or a dot or {NUMBERED!r} nor end with a dot"
+    elif name.partition(".")[0].strip().casefold() in DEVICES:
+        wrong = "Windows has a device of this name"
     if wrong:
         shown = "".join(character if character.isprintable() else "\ufffd" for character in name[:LONGEST])
         raise InputError(f"{shown!r} cannot be the name of a cluster: {wrong}.")
     return name
+
+
+def _is_hidden(character: str) -> bool:
+    """Whether it is a control character, or one that ends a line or turns the direction of the text."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 def read_names(path: Path, num_clusters: int) -> dict[int, str]:

@@ -17,6 +17,8 @@ from likewise.ranks import rank, world_size
 from likewise.training.rows import Rows
 from likewise.views import Views, plain_view
 
+TOGETHER = 256  # images that pass a frozen backbone at once
+
 Batch = tuple[Tensor, ...]
 """Images (or rows of cached features), and with neighbours as positives, an image near to each of them."""
 
@@ -165,7 +167,11 @@ class FreshFeatures:
 
     @torch.no_grad()
     def views(self, batch: Batch, step: int, kinds: Sequence[View]) -> tuple[Tensor, ...]:
-        return tuple(self.backbone(view).float() for view in self.batches.views(batch, step, kinds))
+        # no gradient flows through it, so that a batch of thousands need not pass at once
+        return tuple(
+            torch.cat([self.backbone(part).float() for part in view.split(TOGETHER)])
+            for view in self.batches.views(batch, step, kinds)
+        )
 
 
 class FeatureBatches:

@@ -19,6 +19,7 @@ from likewise._version import __version__
 from likewise.errors import unknown_name
 from likewise.models.fused_norm import fuse_norms
 from likewise.models.kernels import kernels, load_kernels
+from likewise.models.small_pool import SmallPool
 from likewise.processor import processor_flags, processor_name
 from likewise.ranks import world_size
 from likewise.wording import plural
@@ -152,7 +153,7 @@ def adapt(method: nn.Module, machine: Machine) -> None:
         cast(nn.Module, method.backbone).compile(dynamic=False)
     if machine.device == "cpu":
         keep_freed_memory()
-    if machine.fuses_norms and fuse_norms(method):
+    if machine.fuses_norms and (fuse_norms(method) | any(isinstance(module, SmallPool) for module in method.modules())):
         load_kernels()
 
 

@@ -123,7 +123,8 @@ def _grouped(
     """What `cluster` does once it is clear that it can be done."""
     store = _load(recipe, source)
     recipe = _resolved(recipe, source, store)
-    compiled = False if recipe.model.frozen else recipe.training.compile  # a head alone has nothing to gain
+    # a head has nothing to gain, and a frozen backbone is folded
+    compiled = False if recipe.model.frozen else recipe.training.compile
     machine = choose_machine(recipe.training.precision, compiled)
     recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
