@@ -251,6 +251,7 @@ def ending(path: Path) -> dict[str, float]:
     from likewise.runs import RunDirectory
     from likewise.training.fit import Outcome
     from likewise.training.machine import choose_machine
+    from likewise.workflow.material import Task
     from likewise.workflow.results import write_results
 
     found: dict[str, float] = {}
@@ -262,7 +263,8 @@ def ending(path: Path) -> dict[str, float]:
     with own_memory(found, "clusters of all images"):
         embedded = embed_features(method, np.arange(len(features)), features, machine)
     with own_memory(found, "writing them"):
-        write_results(RunDirectory(path.with_name("run")), store, embedded, Recipe(), machine, outcome, "none", {})
+        task = Task(Recipe(), store, machine, RunDirectory(path.with_name("run")))
+        write_results(task, embedded, outcome, "none", {})
     return found
 
 

@@ -53,7 +53,7 @@ class Network(nn.Module):
         track: Whether the backbone's weights saw labels.
     """
 
-    def __init__(self, method: Method, frozen: Backbone | None, track: str) -> None:
+    def __init__(self, method: Method, frozen: Backbone | None = None, track: str = "unknown") -> None:
         super().__init__()
         self.method, self.frozen, self.track = method, frozen, track
 

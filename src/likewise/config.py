@@ -57,6 +57,11 @@ class ModelConfig(Section):
         "time, as papers train on GPUs",
     )
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the whole network is trained, from random weights."""
+        return self.weights == "none" and not (self.frozen or self.start)
+
 
 def suggested_views(neighbors: int | None) -> int:
     """How many augmented views of an image are cached: computing their features takes nearly all of a frozen training.

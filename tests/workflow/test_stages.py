@@ -185,13 +185,11 @@ def test_another_method_takes_the_backbone_and_nothing_else(
     before: str, after: str, start: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Recipe, "read", lambda path: make_recipe(None, {"method.name": before}, []))
-    goes_on = _heads_go_on(make_recipe(None, {"method.name": after}, []), start, several=False)
+    goes_on = _heads_go_on(make_recipe(None, {"method.name": after}, []), start)
     assert goes_on == (before == after)
     if before != after:
         with pytest.raises(InputError, match=f"leave out --method {after}"):
-            _heads_go_on(
-                make_recipe(None, {"method.name": after, "stage.name": "self-label"}, []), start, several=False
-            )
+            _heads_go_on(make_recipe(None, {"method.name": after, "stage.name": "self-label"}, []), start)
     assert (f"the head of {after} starts anew" in capsys.readouterr().err) == (before != after)
 
 

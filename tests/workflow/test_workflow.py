@@ -27,7 +27,8 @@ from likewise.training.batches import FreshFeatures
 from likewise.training.machine import Machine
 from likewise.views import plain_view
 from likewise.workflow import Glimpse, assign, cluster
-from likewise.workflow.clustering import _batches, _say_what_follows
+from likewise.workflow.clustering import _say_what_follows
+from likewise.workflow.material import OnImages, Task
 from likewise.workflow.reuse import open_network
 
 
@@ -122,7 +123,8 @@ def test_images_are_copied_to_a_gpu_that_has_room_for_them(photos: Path, monkeyp
         recipe.data.memory_gb = memory
         resolved = with_model(recipe, source)
         store = image_store(source, resolved.data)
-        _batches(None, None, store, resolved, Machine("cpu", bf16=False, compile=False, reason="test"), None, None)
+        machine = Machine("cpu", bf16=False, compile=False, reason="test")
+        OnImages(Task(resolved, store, machine, RunDirectory("nowhere"))).batches(None)
     assert copied == [(240, "cpu")], "those that are decoded in every epoch are nowhere else"
 
 

@@ -134,7 +134,7 @@ def test_features_of_another_method_need_no_warm_up(
 def test_features_that_are_no_numbers_end_the_training(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("likewise.workflow.midway.as_tensor", lambda features: torch.full((4, 4), torch.nan))
+    monkeypatch.setattr("likewise.workflow.looks.as_tensor", lambda features: torch.full((4, 4), torch.nan))
     recipe = make_recipe(None, GIVEN | {"training.steps": 4, "training.learning_rate": 1e-3}, [])
     with pytest.raises(Diverged, match=r"clusters were to start.*learning_rate=0\.0002"):
         cluster(recipe, str(photos), _run(tmp_path))

@@ -1,7 +1,6 @@
 """Group images: train, assign, write the run directory."""
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,27 +23,24 @@ from likewise.config import Recipe
 from likewise.data import ImageSource, ImageStore, open_source
 from likewise.defaults import check_counts, with_budget, with_model
 from likewise.errors import InputError
-from likewise.inference import Embedded, decide_close_calls, embed, embed_features, nearest_images, settle_norms
-from likewise.inference.cache import CachedFeatures, cached_features
-from likewise.inference.embed import random_images
+from likewise.inference import Embedded, decide_close_calls, embed_features
 from likewise.methods import METHODS, Method
-from likewise.models import Backbone, check_backbone
-from likewise.models.folding import folded
+from likewise.models import check_backbone
 from likewise.progress import format_seconds, say
 from likewise.ranks import connect, rank, wait, world_size
 from likewise.runs import RunDirectory
 from likewise.runs.files import write_text
 from likewise.runs.lock import held
 from likewise.tracks import notice
-from likewise.training.batches import Batches, FeatureBatches, FreshFeatures, ImageBatches, LabelledBatches, Neighbors
+from likewise.training.batches import Neighbors
 from likewise.training.fit import Outcome, train
 from likewise.training.health import collapse, too_short
 from likewise.training.machine import Machine, choose_machine
 from likewise.training.plan import Plan
-from likewise.views import Views
 from likewise.wording import plural
 from likewise.workflow.heads import renew_head
-from likewise.workflow.midway import Observe, as_tensor, later, watching
+from likewise.workflow.looks import Observe, Watch, as_tensor, beforehand, later, watching
+from likewise.workflow.material import Material, Task, material_of
 from likewise.workflow.results import write_results, write_skipped
 from likewise.workflow.reuse import own_source
 
@@ -108,89 +104,112 @@ def cluster(
     start = _start_run(recipe, run, resume)
     check_backbone(recipe.model.backbone, initial_weights(recipe))
     with held(run.path) if rank() == 0 else nullcontext():
-        return _grouped(recipe, source, run, start, resume, observe, labels)
+        return _grouped(_loaded(recipe, source, run, resume, labels), start, observe)
 
 
-def _grouped(
-    recipe: Recipe,
-    source: ImageSource,
-    run: RunDirectory,
-    start: RunDirectory | None,
-    resume: bool,
-    observe: Observe | None,
-    labels: np.ndarray | None,
-) -> Clustering:
+def _grouped(task: Task, start: RunDirectory | None, observe: Observe | None) -> Clustering:
     """What `cluster` does once it is clear that it can be done."""
-    store = _load(recipe, source)
-    recipe = _resolved(recipe, source, store)
-    # a head has nothing to gain, and a frozen backbone is folded
-    compiled = False if recipe.model.frozen else recipe.training.compile
-    machine = choose_machine(recipe.training.precision, compiled)
-    recipe.training.precision, recipe.training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
+    network = _built(task, start)
+    material = material_of(task, network)
+    trained = build_trained(network, task.recipe)
+    neighbors = beforehand(trained, material)
+    # only now: what cannot be trained leaves no run behind
+    if rank() == 0:
+        write_text(task.run.recipe_file, task.recipe.to_toml())
+        write_skipped(task.run, task.store)
+    watch = None if observe is None else watching(observe, trained, material)
+    outcome = _train(trained, material, neighbors, watch)
+    network.method = trained.result()
+    embedded, outcome = _finished(trained, material, outcome, watch)
+    decide_close_calls(network, task.store, task.machine, embedded)
+    outcome = _judged(outcome, embedded, trained, task.recipe)
+    if rank() == 0:
+        network.save(task.run.model_file)
+        write_results(task, embedded, outcome, network.track, network.method.figures())
+    wait()
+    return Clustering(task.recipe, network, task.machine, task.store, embedded, task.run)
+
+
+def _loaded(recipe: Recipe, source: ImageSource, run: RunDirectory, resume: bool, labels: np.ndarray | None) -> Task:
+    """The images in memory, and what the recipe leaves open decided from them and from this machine."""
+    needed = 0 if recipe.model.weights == "none" else 3  # weights are of networks for colour
+    store = image_store(source, recipe.data, channels=needed, strict=recipe.data.strict)
+    recipe = with_budget(recipe, len(store))
+    training, data = recipe.training, recipe.data
+    if training.batch_size % world_size():
+        raise InputError(
+            f"a batch of {training.batch_size} cannot be shared equally by {world_size()} processes; "
+            "choose a training.batch_size that can."
+        )
+    data.channels = 1 if store.channels == 1 else 3
+    data.source, data.digest, data.num_images = source.spec, source.digest(), len(store)
+    # a head has nothing to gain from being compiled, and a frozen backbone is folded
+    machine = choose_machine(training.precision, False if recipe.model.frozen else training.compile)
+    training.precision, training.compile = "bf16" if machine.bf16 else "fp32", machine.compile
     say(f"{len(store):,} images at {store.size} px, {_network_words(recipe)}; {machine.describe()}")
-    network = build_network(recipe)
-    several = (recipe.training.heads or 1) > 1
+    return Task(recipe, store, machine, run, resume, labels)
+
+
+def _built(task: Task, start: RunDirectory | None) -> Network:
+    """The network with the weights that it starts from, and a word on what labels had to do with them."""
+    network = build_network(task.recipe)
     if start is not None:
-        start_from(network, start.model_file, bool(recipe.stage.name), _heads_go_on(recipe, start, several))
-    if labels is not None:
+        start_from(network, start.model_file, bool(task.recipe.stage.name), _heads_go_on(task.recipe, start))
+    if task.labels is not None:
         network.track = "supervised"
     if said := notice(network.track).sentence:
         say(f"note: {said}")
-    cached = None if network.frozen is None else cached_features(network.frozen, store, recipe, machine)
-    trained = build_trained(network, recipe)
-    begun = resume and run.checkpoint_file.is_file()
-    neighbors = _prepare(trained, network, cached, store, recipe, machine, begun)
-    # only now: what cannot be trained leaves no run behind
-    if rank() == 0:
-        write_text(run.recipe_file, recipe.to_toml())
-        write_skipped(run, store)
+    return network
 
-    batches = _batches(network.frozen, cached, store, recipe, machine, neighbors, labels)
-    watch = None if observe is None else watching(observe, trained, cached, store, machine)
-    rate = recipe.training.learning_rate
-    prepare = later(trained, cached, store, machine, rate) if trained.prepares_at else None
-    outcome = _train(trained, batches, recipe, machine, run, resume, watch, prepare)
-    network.method = trained.result()
-    embedded = _embedded(network, cached, store, machine)
+
+def _train(trained: Method, material: Material, neighbors: Neighbors | None, watch: Watch | None) -> Outcome:
+    task, recipe, training = material.task, material.task.recipe, material.task.recipe.training
+
+    def decided(plan: Plan) -> None:
+        # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
+        training.steps, training.hold_steps = plan.total_steps, plan.hold_steps
+        if rank() == 0:
+            write_text(task.run.recipe_file, recipe.to_toml())
+
+    batches, clusters, prepare = material.batches(neighbors), recipe.method.num_clusters, later(trained, material)
+    folder, resume = task.run.path, task.resume
+    outcome = train(trained, batches, training, task.machine, folder, clusters, resume, decided, watch, prepare)
+    length = f"{plural(outcome.steps, 'step')} ({plural(outcome.epochs, 'epoch')})"
+    say(f"trained {length} in {format_seconds(outcome.seconds)}, {outcome.images_per_second:,.0f} images/s")
+    return outcome
+
+
+def _finished(trained: Method, material: Material, outcome: Outcome, watch: Watch | None) -> tuple[Embedded, Outcome]:
+    """What the trained method says of all images, after new heads on their features or after it has concluded."""
+    method, task = trained.result(), material.task
+    embedded = material.embed(method)
     rows, features = embedded.rows, embedded.features
-    if several and network.frozen is None:
-        outcome, learned = _renewed(network.method, recipe, features, outcome, machine)
-        if learned:
-            del embedded  # before there is another: of many clusters, one fills a disk
-            embedded = embed_features(network.method, rows, features, machine)
+    if material.learns and (task.recipe.training.heads or 1) > 1:
+        outcome = _renewed(method, task, features, outcome)
         if watch is not None:
             watch(outcome.steps, outcome.seconds)
-    if trained.concludes:
-        del embedded
-        network.method.conclude(as_tensor(features))
-        embedded = embed_features(network.method, rows, features, machine)
-    decide_close_calls(network, store, machine, embedded)
-    outcome = _ended(outcome, embedded, recipe, trained)
-    if rank() == 0:
-        network.save(run.model_file)
-        write_results(run, store, embedded, recipe, machine, outcome, network.track, network.method.figures())
-    wait()
-    return Clustering(recipe, network, machine, store, embedded, run)
+    if trained.concludes or outcome.head_replaced:
+        del embedded  # before there is another: of many clusters, one fills a disk
+        if trained.concludes:
+            method.conclude(as_tensor(features))
+        embedded = embed_features(method, rows, features, task.machine)
+    return embedded, outcome
 
 
-def _renewed(
-    method: Method, recipe: Recipe, features: np.ndarray, outcome: Outcome, machine: Machine
-) -> tuple[Outcome, bool]:
-    """What the training took and showed with new heads, and whether one of them is the method's own now."""
+def _renewed(method: Method, task: Task, features: np.ndarray, outcome: Outcome) -> Outcome:
+    """What the training took and showed with new heads, of which one may be the method's own now."""
     start, warnings = time.monotonic(), outcome.warnings
-    learned = renew_head(method, recipe, features, machine)
+    learned = renew_head(method, task.recipe, features, task.machine)
     if learned:
         warnings = [f"before the head was replaced, {warning}" for warning in warnings]
     seconds = outcome.seconds + time.monotonic() - start
-    return replace(outcome, seconds=seconds, warnings=warnings, head_replaced=learned), learned
+    return replace(outcome, seconds=seconds, warnings=warnings, head_replaced=learned)
 
 
-def _ended(outcome: Outcome, embedded: Embedded, recipe: Recipe, trained: Method) -> Outcome:
+def _judged(outcome: Outcome, embedded: Embedded, trained: Method, recipe: Recipe) -> Outcome:
     """The outcome, with a warning if it was short, or a few clusters have most of the images, not judged before."""
     counts = torch.from_numpy(embedded.categorical.argmax(axis=1)).bincount(minlength=recipe.method.num_clusters)
-    warnings = []
-    if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
-        warnings += filter(None, [too_short(outcome.steps)])
+    warnings = [said] if recipe.model.from_scratch and (said := too_short(outcome.steps)) else []
     if said := collapse(counts, trained.signs):
         warnings.append(f"in the end, {said}.")
     for warning in warnings:
@@ -231,7 +250,7 @@ def _start_run(recipe: Recipe, run: RunDirectory, resume: bool) -> RunDirectory 
     return start.require_complete()
 
 
-def _heads_go_on(recipe: Recipe, start: RunDirectory, several: bool) -> bool:
+def _heads_go_on(recipe: Recipe, start: RunDirectory) -> bool:
     """Whether a training goes on with the head of the run that it starts from, and not with its backbone alone."""
     before, now = Recipe.read(start.recipe_file).method, recipe.method
     if recipe.stage.name and before.name != now.name:
@@ -244,29 +263,11 @@ def _heads_go_on(recipe: Recipe, start: RunDirectory, several: bool) -> bool:
     if before.name != now.name or (reframed and not recipe.stage.name):
         say(f"the backbone of that run, which {before.name} has trained, goes on; the head of {now.name} starts anew")
         return False
-    if several and recipe.model.frozen:
+    if recipe.model.frozen and (recipe.training.heads or 1) > 1:
         # of several heads, one that is trained already would have the lowest loss for that alone
         say(f"{recipe.training.heads} new heads on the features of that run; training.heads=1 goes on with its own")
         return False
     return True
-
-
-def _load(recipe: Recipe, source: ImageSource) -> ImageStore:
-    needed = 0 if recipe.model.weights == "none" else 3  # weights are of networks for colour
-    return image_store(source, recipe.data, channels=needed, strict=recipe.data.strict)
-
-
-def _resolved(recipe: Recipe, source: ImageSource, store: ImageStore) -> Recipe:
-    recipe = with_budget(recipe, len(store))
-    if recipe.training.batch_size % world_size():
-        raise InputError(
-            f"a batch of {recipe.training.batch_size} cannot be shared equally by {world_size()} processes; "
-            "choose a training.batch_size that can."
-        )
-    data = recipe.data
-    data.channels = 1 if store.channels == 1 else 3
-    data.source, data.digest, data.num_images = source.spec, source.digest(), len(store)
-    return recipe
 
 
 def _network_words(recipe: Recipe) -> str:
@@ -274,102 +275,3 @@ def _network_words(recipe: Recipe) -> str:
     if recipe.model.start:
         how += f", from the run in {recipe.model.start}"
     return f"{title(recipe)} with {recipe.method.num_clusters:,} clusters on {recipe.model.backbone} ({how})"
-
-
-def _embedded(network: Network, cached: CachedFeatures | None, store: ImageStore, machine: Machine) -> Embedded:
-    if cached is None:
-        return embed(network, store, machine)
-    return embed_features(network.method, cached.rows, cached.plain, machine)
-
-
-def _prepare(
-    trained: Method,
-    network: Network,
-    cached: CachedFeatures | None,
-    store: ImageStore,
-    recipe: Recipe,
-    machine: Machine,
-    begun: bool,
-) -> Neighbors | None:
-    """Let the method see the features of all images if it wants to first, and find the neighbours if they are wanted.
-
-    Both depend on the network before its first step alone, so that a resume finds the same. What the method made of the
-    features is in the checkpoint where the training has `begun`.
-    """
-    count = min(recipe.training.neighbors or 0, len(store) - 1)
-    first = trained.prepares_at == 0 and not begun
-    if not (count or first):
-        return None
-    if recipe.model.weights == "none" and not (recipe.model.frozen or recipe.model.start):
-        settle_norms(trained.backbone, store, machine, recipe.training.batch_size, recipe.training.seed)
-        if first:
-            say(
-                f"note: {recipe.method.name} starts from the features of an untrained network, which hold hardly "
-                "any groups; method.settings.warmup=0.5 lets it learn some first"
-            )
-    if cached is None:
-        rows, features = embed(network, store, machine)[:2]
-    else:
-        trained.to(machine.device)
-        rows, features = cached.rows, cached.plain
-    if first:
-        trained.prepare(as_tensor(features))
-    trained.train()
-    if not count:
-        return None
-    nearest = nearest_images(features, min(count, len(features) - 1))
-    if cached is None and len(features) < len(store):
-        # an image that turned unreadable meanwhile is nobody's neighbour, and its own only one
-        among = np.tile(np.arange(len(store))[:, None], nearest.shape[1])
-        among[rows] = rows[nearest]
-        nearest = among
-    return Neighbors(nearest, recipe.training.seed)
-
-
-def _batches(
-    frozen: Backbone | None,
-    cached: CachedFeatures | None,
-    store: ImageStore,
-    recipe: Recipe,
-    machine: Machine,
-    neighbors: Neighbors | None,
-    labels: np.ndarray | None,
-) -> Batches:
-    training = recipe.training
-    batches: ImageBatches | FeatureBatches | FreshFeatures
-    if cached is not None and len(cached.rows) < len(store):
-        store = store.part(cached.rows)  # some turned unreadable meanwhile
-    if cached is not None and len(cached.views):
-        batches = FeatureBatches(cached.views, cached.plain, training.batch_size, training.seed, neighbors)
-    else:
-        if store.in_memory and machine.has_room_for(store.memory_bytes):
-            store.copy_to(machine.device)
-        views = Views(recipe.views, store.size, machine.dtype)
-        batches = ImageBatches(store, views, training.batch_size, training.seed, neighbors)
-        if frozen is not None:
-            frozen.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            batches = FreshFeatures(batches, folded(frozen, random_images(store, machine)))
-    return batches if labels is None else LabelledBatches(batches, labels[store.indices])
-
-
-def _train(
-    method: Method,
-    batches: Batches,
-    recipe: Recipe,
-    machine: Machine,
-    run: RunDirectory,
-    resume: bool,
-    watch: Callable[[int, float], None] | None,
-    prepare: Callable[[], None] | None,
-) -> Outcome:
-    def decided(plan: Plan) -> None:
-        # from here on the run is reproducible without a clock: a resume, or anybody, trains these steps at these rates
-        recipe.training.steps, recipe.training.hold_steps = plan.total_steps, plan.hold_steps
-        if rank() == 0:
-            write_text(run.recipe_file, recipe.to_toml())
-
-    clusters = recipe.method.num_clusters
-    outcome = train(method, batches, recipe.training, machine, run.path, clusters, resume, decided, watch, prepare)
-    length = f"{plural(outcome.steps, 'step')} ({plural(outcome.epochs, 'epoch')})"
-    say(f"trained {length} in {format_seconds(outcome.seconds)}, {outcome.images_per_second:,.0f} images/s")
-    return outcome

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from likewise.assembly import title
-from likewise.config import Recipe
 from likewise.data import ImageStore
 from likewise.evaluation import ari, cluster_geometry, cluster_summary, kmeans, nmi
 from likewise.inference import Embedded, layout
@@ -15,7 +14,8 @@ from likewise.progress import say
 from likewise.runs import Assignments, RunDirectory
 from likewise.runs.assignments import write_thumbnails
 from likewise.training.fit import Outcome
-from likewise.training.machine import Machine, machine_facts, peak_memory_mb
+from likewise.training.machine import machine_facts, peak_memory_mb
+from likewise.workflow.material import Task
 
 MOST_THUMBNAILS = 10_000
 THUMBNAIL_SIZE = 96  # px
@@ -28,17 +28,9 @@ def write_skipped(run: RunDirectory, store: ImageStore) -> None:
     run.write_skipped([(skipped.name, skipped.reason) for skipped in store.skipped])
 
 
-def write_results(
-    run: RunDirectory,
-    store: ImageStore,
-    embedded: Embedded,
-    recipe: Recipe,
-    machine: Machine,
-    outcome: Outcome,
-    track: str,
-    figures: dict[str, Any],
-) -> None:
+def write_results(task: Task, embedded: Embedded, outcome: Outcome, track: str, figures: dict[str, Any]) -> None:
     """Write features, thumbnails, assignments and, last, the numbers that make the run complete."""
+    recipe, store, machine, run = task.recipe, task.store, task.machine, task.run
     for part, values in (
         ("backbone", embedded.features),
         ("categorical", embedded.categorical),
