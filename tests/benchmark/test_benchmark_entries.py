@@ -105,7 +105,7 @@ def test_rows_start_from_a_recipe(tmp_path):
         own = name in ("scan 1", "cdc+self-label 1")
         assert recipe.training.optimizer == ("adamw" if own else "sgd")
         assert recipe.training.learning_rate == paper.training.learning_rate or own
-        assert recipe.views.model_fields_set == (set() if name == "cdc+self-label 1" else {"blur"})
+        assert recipe.views.model_fields_set == (set() if name == "cdc+self-label 1" else {"blur", "crop_scale"})
 
 
 def test_heads_on_the_features_of_another_method_are_beside_the_budget(tmp_path):
