@@ -18,11 +18,13 @@ class Notice:
         heading: A few words.
         sentence: What it means.
         scoring: Of which labels the scores know.
+        compared: The same in the few words that stand under a comparison.
     """
 
     heading: str = ""
     sentence: str = ""
     scoring: str = "Labels were used here, for scoring, and nowhere else in this run."
+    compared: str = ""
 
 
 _NOTICES: dict[str, Notice] = {
@@ -31,11 +33,13 @@ _NOTICES: dict[str, Notice] = {
         "The backbone was trained with labels: this is not an unsupervised result. Compare it only with others that "
         "started from such a backbone.",
         "In this run labels were used for scoring alone; its backbone was trained with labels beforehand.",
+        "label-pretrained: not unsupervised",
     ),
     "supervised": Notice(
         "Labels were involved.",
         "The labels of these images were trained with: this is an upper bound for others, and not a clustering.",
         "Labels were used for scoring, and before that for training.",
+        "unsupervised, but for the row supervised",
     ),
     "unknown": Notice(
         "Labels may have been involved.",
@@ -43,6 +47,7 @@ _NOTICES: dict[str, Notice] = {
         "unsupervised result.",
         "In this run labels were used for scoring alone; whether its backbone was trained with labels beforehand is "
         "not known.",
+        "whether the weights saw labels is not known",
     ),
 }
 

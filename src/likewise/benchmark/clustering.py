@@ -25,6 +25,7 @@ from likewise.ranks import world_size
 from likewise.recipe_book import recipe_tables
 from likewise.runs.files import write_json, write_text
 from likewise.runs.lock import LOCK, held
+from likewise.tracks import notice
 
 FINISHED = {"done", "diverged"}  # a divergence is a result; what failed otherwise is tried again
 _LENGTHS = ("training.minutes", "training.epochs", "training.steps", "training.seed", "method.num_clusters")
@@ -299,12 +300,7 @@ def _facts(setup: Setup, done: list[dict[str, Any]]) -> dict[str, str]:
     first = done[0]
     facts["protocol"] = f"{first['protocol']}, {first['num_images']:,} images, {first['num_classes']} classes"
     tracks: list[str] = sorted({result["track"] for result in done} - {"none"})
-    words = {
-        "labels": "label-pretrained: not unsupervised",
-        "supervised": f"unsupervised, but for the row {SUPERVISED}",
-        "unknown": "whether the weights saw labels is not known",
-    }
-    facts["track"] = "; ".join(words.get(track) or track for track in tracks) or "unsupervised"
+    facts["track"] = "; ".join(notice(track).compared or track for track in tracks) or "unsupervised"
     machines = [result for result in done if result.get("epochs") is not None] or done
     facts |= machines[0]["machine"]
     # how a run was computed is worded otherwise where it was resumed

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from likewise.errors import InputError
+from likewise.progress import printable_line
 from likewise.runs.files import write_json
 
 LONGEST = 80  # characters,
@@ -36,8 +37,7 @@ def checked_name(name: str) -> str:
     elif name.partition(".")[0].strip().casefold() in DEVICES:
         wrong = "Windows has a device of this name"
     if wrong:
-        shown = "".join(character if character.isprintable() else "\ufffd" for character in name[:LONGEST])
-        raise InputError(f"{shown!r} cannot be the name of a cluster: {wrong}.")
+        raise InputError(f"'{printable_line(name[:LONGEST])}' cannot be the name of a cluster: {wrong}.")
     return name
 
 
